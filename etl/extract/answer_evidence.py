@@ -109,7 +109,7 @@ class AnswerEvidence:
         self._today = today
         self._largest_before = largest_before
         self._listed_days: set[date] = set()
-        self._most_listed: dict[date, int] = {}
+        self._most_kept: dict[date, int] = {}
         self._largest_size = 0
         self._answers: set[_Content] = set()
         self._by_day: defaultdict[date, dict[_Key, _Answer]] = defaultdict(dict)
@@ -123,28 +123,31 @@ class AnswerEvidence:
         Args:
             stats: Its statistics.
             requested: The dates of the request.
-            counts: Number of records of each target day.
+            counts: Number of valid records of each target day.
         """
         answer = _answer(stats, requested)
         with self._lock:
             if stats.earliest is not None:
                 self._listed_days.update(listed_range(stats))
             for day, count in counts.items():
-                self._most_listed[day] = max(count, self._most_listed.get(day, 0))
+                self._most_kept[day] = max(count, self._most_kept.get(day, 0))
             self.largest = max(self.largest, stats.listed)
             self._largest_size = max(self._largest_size, stats.size)
             days = counts.keys() | stats.counts.keys()
-            for other in {key: other for day in days for key, other in self._by_day[day].items()}.values():
-                for one, another in ((other, answer), (answer, other)):
-                    if (shortfall := one.shortfall(another, self._today, is_later=one is answer)) > 0:
-                        self._truncated[one.key] = one
-                    if shortfall >= MIN_SHORTFALL:
-                        self._limited[one.key] = one
+            for earlier in {key: other for day in days for key, other in self._by_day[day].items()}.values():
+                self._add_shortfall(earlier, earlier.shortfall(answer, self._today, is_later=False))
+                self._add_shortfall(answer, answer.shortfall(earlier, self._today, is_later=True))
             self._answers.add(answer.content)
             for day in days:
                 self._by_day[day][answer.key] = answer
             if stats.claims:
-                self._truncated[answer.key] = self._limited[answer.key] = answer
+                self._add_shortfall(answer, MIN_SHORTFALL)
+
+    def _add_shortfall(self, answer: _Answer, shortfall: int) -> None:
+        if shortfall > 0:
+            self._truncated[answer.key] = answer
+        if shortfall >= MIN_SHORTFALL:
+            self._limited[answer.key] = answer
 
     def is_truncated(self, stats: ReadStats, requested: DateRange) -> bool:
         """Whether an answer is known to be truncated."""
@@ -152,16 +155,15 @@ class AnswerEvidence:
 
     def add_truncated(self, stats: ReadStats, requested: DateRange) -> None:
         """Record that an answer is known to be truncated."""
-        answer = _answer(stats, requested)
         with self._lock:
-            self._truncated[answer.key] = self._limited[answer.key] = answer
+            self._add_shortfall(_answer(stats, requested), MIN_SHORTFALL)
+
+    def most_kept(self, day: date) -> int:
+        """The most valid records of a past target day in an answer; 0 for today, whose records still arrive."""
+        return self._most_kept.get(day, 0) if day < self._today else 0
 
     def most_listed(self, day: date) -> int:
-        """The largest number of records of a past day that an answer lists; 0 for today, whose records still arrive."""
-        return self._most_listed.get(day, 0) if day < self._today else 0
-
-    def most_counted(self, day: date) -> int:
-        """The largest number of records of a past day that an answer lists, unreadable ones and other days included."""
+        """The most records of a past day in an answer: of any day, unreadable ones included; 0 for today."""
         with self._lock:
             counts = [answer.counts.get(day, 0) for answer in self._by_day[day].values()]
         return max(counts, default=0) if day < self._today else 0
@@ -223,7 +225,7 @@ class AnswerEvidence:
         with self._lock:  # an empty answer hides days, whatever their size
             return [answer for answer in self._limited.values() if answer.content.listed]
 
-    def count(self, listed: int) -> int:
+    def count_same_size(self, listed: int) -> int:
         """Count the different answers of this number of records; 0 if there is a larger one."""
         return sum(other.listed == listed for other in self._all()) if listed == self.largest else 0
 
@@ -238,7 +240,7 @@ class AnswerEvidence:
 
         That an answer lists what is stored is no evidence against it: a limit in the order of arrival hides new ones.
         """
-        return self.count(listed) > 1 or listed == self._largest_before
+        return self.count_same_size(listed) > 1 or listed == self._largest_before
 
     def is_limit(self, listed: int) -> bool:
         """Whether an answer of this number of records is known to be truncated."""

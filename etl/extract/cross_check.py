@@ -152,7 +152,7 @@ class CrossCheck:
         if day not in json_days.unresolved:
             return len(records) > len(json_days.days[day]) and self._csv_supersedes(day, json_days, csv_days)
         unreadable = sum(item.day == day for item in csv_days.rejected)
-        if len(records) + unreadable < self._json_answers.most_counted(day):
+        if len(records) + unreadable < self._json_answers.most_listed(day):
             return False
         if not records and (self._export_hides_days or self._export_lists_less(json_days)):
             return False

@@ -272,7 +272,7 @@ class CsvSource:
         if (covered := self._json_answers.first_covered_day(stats)) is not None:
             return max(covered, target.first)
         before = [day for day in DateRange(export.requested.first, earliest).days() if day < earliest]
-        is_truncated = sum(map(self._json_answers.most_counted, before)) >= MIN_GONE_RECORDS
+        is_truncated = sum(map(self._json_answers.most_listed, before)) >= MIN_GONE_RECORDS
         inconclusive = is_truncated or is_likely_limit(stats.listed) or self._answers.suggest_limit(stats.listed)
         return earliest + ONE_DAY if earliest > target.first or inconclusive else target.first
 

@@ -82,7 +82,7 @@ class JsonSource:
         return [
             day
             for day, records in result.days.items()
-            if len(records) < self._answers.most_listed(day) or (not records and self._answers.has_listed(day))
+            if len(records) < self._answers.most_kept(day) or (not records and self._answers.has_listed(day))
         ]
 
     def days_with_records(self, window: DateRange) -> frozenset[date]:
@@ -293,7 +293,7 @@ class JsonSource:
         """Whether one of the requests has a larger answer; stops early if many answers have the same size."""
         listed = answer.stats.listed
         for request in requests:
-            if self._answers.count(listed) > MAX_SAME_SIZE_ANSWERS:
+            if self._answers.count_same_size(listed) > MAX_SAME_SIZE_ANSWERS:
                 return False
             wider_answer = self._requests.probe(request)
             if wider_answer is None:
@@ -324,7 +324,7 @@ class JsonSource:
     def _resolve_hidden_day(self, day: date) -> SourceDays:
         """Resolve a day that the answers to some requests show empty: the vendor may serve only a part of the dates."""
         answer = self._short.fetch(day)
-        if answer is not None and len(answer.days[day]) >= max(1, self._answers.most_listed(day)):
+        if answer is not None and len(answer.days[day]) >= max(1, self._answers.most_kept(day)):
             return answer.to_source_days()
         reason = "a JSON answer lacks records of the day that the answer to another request lists"
         return SourceDays(DateRange(day, day), {}, unresolved={day: reason})

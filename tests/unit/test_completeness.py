@@ -533,7 +533,7 @@ def test_records_that_arrive_today_between_two_requests_show_no_limit():
     add_answer(evidence, whole, FIRST, SECOND, {FIRST: 32, SECOND: 0})
     add_answer(evidence, survey(3, "2026-03-02 00:10:00"), SECOND, SECOND, {SECOND: 3})
     assert not evidence.is_truncated(whole, DateRange(FIRST, SECOND))
-    assert evidence.most_listed(SECOND) == 0
+    assert evidence.most_kept(SECOND) == 0
 
 
 def test_two_different_answers_of_one_size_indicate_a_limit_and_equal_ones_do_not():
