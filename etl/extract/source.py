@@ -144,12 +144,7 @@ class Source:
     def _json_accepts_today(self) -> bool:
         """Whether JSON does not reject a request for today: otherwise its rejections say nothing about old days."""
         if self._accepts_today is None:
-            try:
-                self._json.days_with_records(DateRange(self.today, self.today))
-            except VendorError as error:
-                self._accepts_today = not isinstance(error, RequestRejected)
-            else:
-                self._accepts_today = True
+            self._accepts_today = _is_accepted(self._json.days_with_records, DateRange(self.today, self.today))
         return self._accepts_today
 
     # Composition -----------------------------------------------------------------------------------------------------
@@ -193,16 +188,8 @@ class Source:
 
     def _accepts_request(self, day: date) -> bool:
         """Whether a source does not reject a request for a day."""
-        window = DateRange(day, day)
-        for request in (self._json.days_with_records, partial(self._csv.days_with_records, last=day)):
-            try:
-                request(window)
-            except RequestRejected:
-                continue
-            except VendorError:
-                pass
-            return True
-        return False
+        requests = (self._json.days_with_records, partial(self._csv.days_with_records, last=day))
+        return any(_is_accepted(request, DateRange(day, day)) for request in requests)
 
     def _fetch_json_or_error(self, window: DateRange) -> SourceDays | VendorError:
         """Fetch a window from JSON; return the error instead of raising it, so that the export can be tried."""
@@ -353,3 +340,14 @@ class Source:
             self._clock_skew_logged = True
             direction = "ahead of" if skew > 0 else "behind"
             log.warning("this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, direction)
+
+
+def _is_accepted(request: Callable[[DateRange], object], window: DateRange) -> bool:
+    """Whether the vendor does not reject a request; it may fail otherwise."""
+    try:
+        request(window)
+    except RequestRejected:
+        return False
+    except VendorError:
+        pass
+    return True
