@@ -152,31 +152,37 @@ class Source:
     def _fetch(self, window: DateRange) -> WindowData:
         json_result = self._fetch_json_or_error(window)
         if isinstance(json_result, SourceDays):
-            json_days = self._refetch_suspect_days(window, json_result)
-            if to_check := self._check.days_to_check(json_days) | self._days_lacking_newest(window, json_days):
-                json_days = self._cross_check(window, json_days, to_check)
-            return self._to_window_data(
-                window, self._drop_outdated(window, self._short.fetch_refused(window, json_days))
-            )
-        try:
-            csv_days = self._csv.fetch(window, self._active_windows)
-            if not isinstance(json_result, RequestRejected):
-                csv_days = replace(csv_days, refused=frozenset())
-            return self._to_window_data(
-                window, self._drop_outdated(window, self._short.fetch_refused(window, csv_days))
-            )
-        except VendorError as error:
-            both_failed_alike = str(json_result) == str(error)
-            message = f"JSON and CSV: {error}" if both_failed_alike else f"JSON: {json_result}; CSV: {error}"
-            refused = isinstance(json_result, RequestRejected) and isinstance(error, RequestRejected)
-            only_these_days = isinstance(json_result, DateRangeMismatch | RequestRejected) or isinstance(
-                error, DateRangeMismatch
-            )
-        failure = RequestRejected(message) if refused else DateRangeMismatch(message)
-        days = self._short.fetch_refused(window, empty_source_days(window, failure))
-        if not only_these_days or (refused and not days.days and not self._refuses_only_old_days(window)):
-            raise SourceUnavailable(message)
-        return self._to_window_data(window, days)
+            return self._to_window_data(window, self._check_json(window, json_result))
+        csv_result = self._fetch_csv_or_error(window)
+        if isinstance(csv_result, VendorError):
+            return self._to_window_data(window, self._resolve_failure(window, json_result, csv_result))
+        if not isinstance(json_result, RequestRejected):
+            csv_result = replace(csv_result, refused=frozenset())
+        csv_days = self._short.fetch_refused(window, csv_result)
+        return self._to_window_data(window, self._drop_outdated(window, csv_days))
+
+    def _check_json(self, window: DateRange, json_days: SourceDays) -> SourceDays:
+        """Compare JSON's days with further requests, the newest records and the export."""
+        json_days = self._refetch_suspect_days(window, json_days)
+        if to_check := self._check.days_to_check(json_days) | self._days_lacking_newest(window, json_days):
+            json_days = self._cross_check(window, json_days, to_check)
+        return self._drop_outdated(window, self._short.fetch_refused(window, json_days))
+
+    def _resolve_failure(self, window: DateRange, json_error: VendorError, csv_error: VendorError) -> SourceDays:
+        """The days of a window of which no request for all of them is served: most are unresolved.
+
+        Raises:
+            SourceUnavailable: The errors do not concern these days only.
+        """
+        both_failed_alike = str(json_error) == str(csv_error)
+        message = f"JSON and CSV: {csv_error}" if both_failed_alike else f"JSON: {json_error}; CSV: {csv_error}"
+        if isinstance(json_error, RequestRejected) and isinstance(csv_error, RequestRejected):
+            days = self._short.fetch_refused(window, empty_source_days(window, RequestRejected(message)))
+            if days.days or self._refuses_only_old_days(window):
+                return days
+        elif isinstance(json_error, DateRangeMismatch | RequestRejected) or isinstance(csv_error, DateRangeMismatch):
+            return empty_source_days(window, DateRangeMismatch(message))
+        raise SourceUnavailable(message)
 
     def _refuses_only_old_days(self, window: DateRange) -> bool:
         """Whether the vendor accepts a request for today and rejects the window's last day again.
@@ -201,6 +207,12 @@ class Source:
             return error.with_traceback(None)  # JSON may serve other days
         except VendorError as error:
             return self._disable_json(error)
+
+    def _fetch_csv_or_error(self, window: DateRange) -> SourceDays | VendorError:
+        try:
+            return self._csv.fetch(window, self._active_windows)
+        except VendorError as error:
+            return error.with_traceback(None)
 
     def _refetch_suspect_days(self, window: DateRange, json_days: SourceDays) -> SourceDays:
         """Fetch again the days that lack newest records, and each past day that appears empty for the first time.
