@@ -15,8 +15,8 @@ from etl.errors import DateRangeMismatch, RequestRejected, SourceUnavailable, Ve
 from etl.extract.client import Client
 from etl.extract.completeness import NewestRecords
 from etl.extract.cross_check import CrossCheck
+from etl.extract.csv_requests import CsvRequests
 from etl.extract.csv_source import CsvSource
-from etl.extract.csv_windows import CsvWindows
 from etl.extract.json_requests import JsonRequests
 from etl.extract.json_source import JsonSource
 from etl.extract.run_evidence import RunEvidence
@@ -59,7 +59,7 @@ class Source:
         requests = JsonRequests(client, read_feed, evidence, open_spool)
         self._short = ShortRequests(requests, evidence)
         self._json = JsonSource(requests, self._short, evidence)
-        self._csv = CsvWindows(CsvSource(client, read_feed, evidence, open_spool), today=self.today, last=last)
+        self._csv = CsvSource(CsvRequests(client, read_feed, evidence, open_spool), evidence, last=last)
         self._check = CrossCheck(evidence, self._shows_empty)
         self._json_failure: VendorError | None = None
         self._accepts_today: bool | None = None

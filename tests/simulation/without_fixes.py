@@ -24,7 +24,7 @@ from etl import spreadsheet, unreadable
 from etl.extract import csv_parser, json_reader  # noqa: F401 - csv_parser is imported late, and has to be patched before
 from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.cross_check import CrossCheck
-from etl.extract.csv_source import CsvSource
+from etl.extract.csv_requests import CsvRequests
 from etl.extract.json_requests import JsonRequests
 from etl.extract.padding import PADDING_BEFORE
 from etl.load.quarantine import Quarantine
@@ -103,11 +103,11 @@ def _first_reading_of_a_time() -> list[Patch]:
 
 def _one_first_day() -> list[Patch]:
     def load(self: Any, wanted: Any, start: Any) -> Any:
-        return self._download_export(wanted, start)
+        return self._download(wanted, start)
 
     return [
         (JsonRequests, "_candidate_start_dates", lambda _, window: [window.first - PADDING_BEFORE]),
-        (CsvSource, "_load_export", load),
+        (CsvRequests, "load", load),
     ]
 
 
