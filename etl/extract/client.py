@@ -126,7 +126,7 @@ class Client:
         """
 
         def fetch() -> dict[str, Any]:
-            data = parse_envelope(self._fetch_body("GET", "get_balance"), self._transport.redact)
+            data = self._fetch_data("get_balance")
             if not isinstance(data, dict) or "balance" not in data:
                 raise InvalidResponse("an answer without a balance")
             return data
@@ -152,7 +152,7 @@ class Client:
         def fetch() -> dict[str, Any]:
             unknown: str | None = None
             try:
-                data = parse_envelope(self._fetch_body("GET", f"get_status/{record_id}"), self._transport.redact)
+                data = self._fetch_data(f"get_status/{record_id}")
             except (RequestRejected, InvalidResponse) as error:
                 if UNKNOWN_RECORD_TEXT not in str(error).casefold():
                     raise
@@ -175,10 +175,10 @@ class Client:
             feed.size = size
             return read(feed)
 
-    def _fetch_body(self, method: str, action: str, body: dict[str, str] | None = None) -> bytes:
+    def _fetch_data(self, action: str) -> Any:
         sink = io.BytesIO()
-        self._transport.request(method, action, sink, body=body)
-        return sink.getvalue()
+        self._transport.request("GET", action, sink)
+        return parse_envelope(sink.getvalue(), self._transport.redact)
 
     def _with_retry(self, call: str, attempt: Callable[[], T], *, retry: bool = True) -> T:
         """Call `attempt` until it succeeds, raises another error than RetryableError or is out of attempts."""
