@@ -11,17 +11,15 @@ from sqlalchemy import Engine
 
 from etl.config.schema import Settings
 from etl.db.balance import load_periods, load_summary, read_all_top_ups, remove_top_up, write_top_up
-from etl.db.bindings import require_binding
-from etl.db.engine import read_connection, require_database
+from etl.db.engine import read_connection
 from etl.db.errors import translate_errors
-from etl.db.migrate import require_schema
 from etl.db.run_store import find_account, read_position
+from etl.db.store import read_database
 from etl.errors import AuthenticationError, BillingError, DatabaseError, SourceUnavailable, VendorError
 from etl.reconcile import BalanceSummary, ReconciliationPeriod, TopUp, find_matching_credit
 from etl.services.balance import BalanceReading, SpendLedger, fetch_balance
-from etl.services.context import account_binding, open_client, open_source, utc_now
+from etl.services.context import open_client, open_source, require_account_settings, utc_now
 from etl.services.database import pooled_engine
-from etl.services.setting_errors import named_settings
 
 
 @dataclass(slots=True)
@@ -114,11 +112,8 @@ def _find_synced_account(engine: Engine, settings: Settings) -> tuple[int, date 
     Raises:
         DatabaseError: There is no database, or the account was never synced.
     """
-    require_database(engine)
-    with read_connection(engine) as connection:
-        require_schema(connection)
-        with named_settings():
-            require_binding(connection, settings.account, account_binding(settings))
+    with read_database(engine) as connection:
+        require_account_settings(connection, settings)
         account_id = find_account(connection, settings.account)
         if account_id is None:
             raise DatabaseError(f"the account {settings.account} was never synced; run: billing-etl sync")

@@ -17,15 +17,13 @@ from etl.checks.runner import CheckResult, check_database, check_vendor, run_che
 from etl.checks.vendor import COMPARED_RECORDS, NewestRecord, check_newest
 from etl.config.schema import Settings
 from etl.db.accounts import DateSemantics, load_date_semantics, save_date_semantics
-from etl.db.bindings import require_binding
 from etl.db.engine import database_exists, read_connection
 from etl.db.migrate import has_current_schema
 from etl.db.run_store import find_account
 from etl.errors import ConfigError
-from etl.services.context import account_binding, build_reader, open_client, utc_now
+from etl.services.context import build_reader, open_client, require_account_settings, utc_now
 from etl.services.database import open_engine
 from etl.services.recent import VendorRecords, compare_newest, fetch_newest, find_stored_account, newest_record
-from etl.services.setting_errors import named_settings
 
 
 def check_account(
@@ -78,7 +76,7 @@ def check_account(
 
 def _look_up_newest(engine: Engine, settings: Settings, answer: VendorRecords) -> NewestRecord:
     """Compare the vendor's newest records with the database."""
-    account = find_stored_account(engine, settings.account, account_binding(settings))
+    account = find_stored_account(engine, settings)
     compared = compare_newest(engine, account, answer, COMPARED_RECORDS)
     newest = newest_record(compared.records)
     return NewestRecord(
@@ -101,8 +99,7 @@ def _describe_account(engine: Engine, settings: Settings) -> str:
     with read_connection(engine) as connection:
         if not has_current_schema(connection):
             return "not checked: the schema is not up to date"
-        with named_settings():
-            require_binding(connection, settings.account, account_binding(settings))
+        require_account_settings(connection, settings)
         exists = find_account(connection, settings.account) is not None
     return "its token, time zone and phone format match its rows" if exists else "new; sync creates it"
 

@@ -194,6 +194,16 @@ def account_binding(settings: Settings) -> Binding:
     return Binding(form, fingerprint, settings.timezone, settings.labels, price_terms(settings))
 
 
+def require_account_settings(connection: Connection, settings: Settings) -> BindingRemarks:
+    """Require that the settings are those that the account's rows depend on.
+
+    Raises:
+        ConfigError: The token, the zone or the privacy settings differ, or a change of the account was interrupted.
+    """
+    with named_settings():
+        return require_binding(connection, settings.account, account_binding(settings))
+
+
 def price_terms(settings: Settings) -> PriceTerms:
     """The currency and the VAT of the account's prices."""
     rate = settings.vat_rate
@@ -234,8 +244,7 @@ def read_account_history(connection: Connection, settings: Settings) -> AccountH
     Raises:
         ConfigError: The token, the zone or the privacy settings are not those of the stored rows.
     """
-    with named_settings():
-        remarks = require_binding(connection, settings.account, account_binding(settings))
+    remarks = require_account_settings(connection, settings)
     account_id = find_account(connection, settings.account)
     return AccountHistory(
         account_id,

@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 from etl.changes import StoredRow
 from etl.config.schema import Settings
 from etl.date_ranges import ALL_DATES
-from etl.db.bindings import Binding, require_binding
 from etl.db.engine import database_exists, read_connection
 from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema, schema_revision
@@ -25,9 +24,8 @@ from etl.extract.client import Client
 from etl.load.diff import fill_missing_fields
 from etl.load.erased import apply_erasures
 from etl.model import ATTRIBUTES, CountedRecord, Feed, FeedReader, Record, RejectedRecord, raw_record
-from etl.services.context import account_binding, build_phone_policy, build_reader, open_client
+from etl.services.context import build_phone_policy, build_reader, open_client, require_account_settings
 from etl.services.database import open_engine
-from etl.services.setting_errors import named_settings
 from etl.transform.pseudonymise import PhonePolicy
 from etl.transform.reader import read_feed
 from etl.transform.snapshots import sort_records
@@ -100,7 +98,7 @@ class StoredAccount:
     note: str = ""
 
 
-def find_stored_account(engine: Engine, label: str, binding: Binding) -> StoredAccount:
+def find_stored_account(engine: Engine, settings: Settings) -> StoredAccount:
     """Find an account. A missing database, schema or account is described in the result's `note`.
 
     Raises:
@@ -113,11 +111,10 @@ def find_stored_account(engine: Engine, label: str, binding: Binding) -> StoredA
         if schema_revision(connection) is None:
             return StoredAccount(note="the database has no schema yet; sync creates it")
         require_schema(connection)
-        account_id = find_account(connection, label)
+        account_id = find_account(connection, settings.account)
         if account_id is None:
-            return StoredAccount(note=f"the account {label} was never synced")
-        with named_settings():
-            require_binding(connection, label, binding)
+            return StoredAccount(note=f"the account {settings.account} was never synced")
+        require_account_settings(connection, settings)
         return StoredAccount(account_id, read_position(connection, account_id).watermark)
 
 
@@ -166,7 +163,7 @@ def read_recent(settings: Settings, count: int, *, redact: Callable[[str], str])
         DatabaseError: The database cannot be read, or has the schema of another version.
     """
     engine = open_engine(settings.database_url)
-    account = find_stored_account(engine, settings.account, account_binding(settings))
+    account = find_stored_account(engine, settings)
     try:
         with open_client(settings, redact) as client:
             newest = fetch_newest(client, count, build_reader(settings))

@@ -11,14 +11,13 @@ from sqlalchemy import Connection, Engine, func, select
 
 from etl.config.schema import Settings
 from etl.date_ranges import DateRange, exclude_days, split_into_windows
-from etl.db.bindings import require_binding
 from etl.db.day_conditions import IS_COMPLETE
 from etl.db.days import purged_days, stored_counts
-from etl.db.engine import read_connection, require_database
+from etl.db.engine import read_connection
 from etl.db.errors import translate_errors
 from etl.db.limits import longest_text
-from etl.db.migrate import require_schema
 from etl.db.run_store import find_account
+from etl.db.store import read_database
 from etl.db.tables import synced_days
 from etl.errors import CheckFailedError, SourceUnavailable
 from etl.load.compare import compare_window
@@ -27,14 +26,13 @@ from etl.model import WindowData
 from etl.run_counts import RecordChange
 from etl.services.context import (
     AccountHistory,
-    account_binding,
     build_load_policy,
     open_client,
     open_source,
+    require_account_settings,
     utc_now,
 )
 from etl.services.database import open_engine
-from etl.services.setting_errors import named_settings
 from etl.transform.snapshots import snapshot_day, snapshot_days
 
 INCOMPLETE: Final = "the answer may not have all of the day"
@@ -198,13 +196,10 @@ def verify_account(
     """
     settings.require_token()
     engine = open_engine(settings.database_url)
-    require_database(engine)
     today = settings.today(clock())
     with translate_errors():
-        with read_connection(engine) as connection:
-            require_schema(connection)
-            with named_settings():
-                require_binding(connection, settings.account, account_binding(settings))
+        with read_database(engine) as connection:
+            require_account_settings(connection, settings)
             account_id = find_account(connection, settings.account)
             account = AccountHistory(account_id, longest=longest_text(connection))
             windows = plan_verify(connection, account_id, since, until, today, size=settings.window_days)

@@ -12,7 +12,7 @@ from support.sync_account import charges
 
 from etl.db.engine import new_engine
 from etl.errors import ConfigError
-from etl.services.context import account_binding, build_reader, open_client
+from etl.services.context import build_reader, open_client
 from etl.services.recent import compare_newest, fetch_newest, find_stored_account
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -23,7 +23,7 @@ MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 def recent(settings, count=20):
     engine = new_engine(settings.database_url)
-    account = find_stored_account(engine, settings.account, account_binding(settings))
+    account = find_stored_account(engine, settings)
     with open_client(settings, str) as client:
         newest = fetch_newest(client, count, build_reader(settings))
     return compare_newest(engine, account, newest, count)
