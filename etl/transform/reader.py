@@ -70,18 +70,18 @@ def read_feed(feed: Feed, window: DateRange, zone: tzinfo, sink: Callable[[list[
     items = (add_key(item, zone) for item in feed.malformed)
     malformed = [item for item in items if item.day is None or item.day in window]
     return ReadStats(
-        listed + len(feed.malformed),
-        kept,
-        order.earliest,
-        order.latest,
-        order.ascending,
-        order.descending,
-        (*malformed, *rejected),
-        folds.known,
-        feed.size,
-        frozenset(swapped),
-        feed.claims,
-        order.counts(),
+        listed=listed + len(feed.malformed),
+        kept=kept,
+        earliest=order.earliest,
+        latest=order.latest,
+        ascending=order.ascending,
+        descending=order.descending,
+        rejected=(*malformed, *rejected),
+        folds=folds.known,
+        size=feed.size,
+        swapped=frozenset(swapped),
+        claims=feed.claims,
+        counts=order.counts(),
     )
 
 
