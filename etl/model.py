@@ -90,6 +90,9 @@ class Record(NamedTuple):
     price: Decimal
 
 
+RecordKey: TypeAlias = tuple[str, str, str]
+"""created_at, phone and code_auth of a record."""
+
 record_from_tuple = partial(tuple.__new__, Record)
 """Create a Record from a tuple of its six fields, as fast as a plain tuple: loops call it for every record."""
 

@@ -25,11 +25,11 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final
 
 from etl.date_ranges import ONE_DAY, DateRange
 from etl.extract.answer_evidence import listed_range
-from etl.model import DayRecords, ReadStats, Record, RejectedRecord
+from etl.model import DayRecords, ReadStats, Record, RecordKey, RejectedRecord
 
 MIN_GONE_RECORDS: Final = 5
 """Stored records of the days before an answer's first one: if it lacks all of them, it begins late. Assumed."""
@@ -39,9 +39,6 @@ MIN_RECORDS_TO_COMPARE: Final = 5
 
 MAX_SHARE_BY_CHANCE: Final = 0.1
 """Share of them that an answer with other keys may have, such as those whose seconds are 0. Assumed."""
-
-_RecordKey: TypeAlias = tuple[str, str, str]
-"""`created_at`, `phone` and `code_auth` of a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +59,10 @@ class NewestRecords:
     requested: int
     unreadable: tuple[RejectedRecord, ...] = ()
     ordered: bool = True
-    _keys: dict[date, Counter[_RecordKey]] = field(init=False, repr=False, compare=False)
+    _keys: dict[date, Counter[RecordKey]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        keys: defaultdict[date, Counter[_RecordKey]] = defaultdict(Counter)
+        keys: defaultdict[date, Counter[RecordKey]] = defaultdict(Counter)
         for record, times in self.records.items():
             keys[day_of(record)][record[:3]] += times
         object.__setattr__(self, "_keys", dict(keys))
@@ -169,11 +166,11 @@ class NewestRecords:
 
         A correction between two requests changes few. Prices in another unit, rounded or without a sign change most.
         """
-        expected: defaultdict[_RecordKey, set[Decimal]] = defaultdict(set)
+        expected: defaultdict[RecordKey, set[Decimal]] = defaultdict(set)
         for record in self.records:
             if (day := day_of(record)) < today and day in days:
                 expected[record[:3]].add(record.price)
-        prices: defaultdict[_RecordKey, set[Decimal]] = defaultdict(set)
+        prices: defaultdict[RecordKey, set[Decimal]] = defaultdict(set)
         for day in self.days():
             for record in days[day].records() if day in days else ():
                 if (key := record[:3]) in expected:

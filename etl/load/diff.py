@@ -7,14 +7,11 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from itertools import compress, groupby, islice
 from operator import eq, not_
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from etl.changes import DayDiff, InsertBatch, RowInsert, RowUpdate, StoredRow, StoredRows
-from etl.model import CountedRecord, CountedRecords, Record, RecordColumns
+from etl.model import CountedRecord, CountedRecords, Record, RecordColumns, RecordKey
 from etl.pii import ERASED
-
-Key: TypeAlias = tuple[str, str, str]
-"""created_at, phone, code_auth."""
 
 
 def diff_empty_day(day: date, records: CountedRecords) -> DayDiff:
@@ -83,7 +80,7 @@ def diff_day(day: date, listed: Iterable[CountedRecord], stored: Iterable[Stored
         stored: The rows of the slice, withdrawn ones included.
     """
     diff = DayDiff(day)
-    rows: defaultdict[Key, list[StoredRow]] = defaultdict(list)
+    rows: defaultdict[RecordKey, list[StoredRow]] = defaultdict(list)
     for row in stored:
         rows[row.record[:3]].append(row)
     inserts: list[RowInsert] = []
@@ -152,7 +149,7 @@ def fill_missing_fields(
     known = [name not in missing_fields for name in Record._fields]
     completed: Counter[Record] = Counter()
     by_known: defaultdict[tuple[object, ...], list[StoredRow]] = defaultdict(list)
-    by_key: defaultdict[Key, list[StoredRow]] = defaultdict(list)
+    by_key: defaultdict[RecordKey, list[StoredRow]] = defaultdict(list)
 
     def known_part(record: Record) -> tuple[object, ...]:
         return tuple(value for value, is_known in zip(record, known, strict=True) if is_known)
