@@ -48,7 +48,7 @@ class NewestRecords:
     Attributes:
         records: Multiplicity of each readable record.
         listed: Number of records, unreadable ones included.
-        requested: Number of records requested.
+        include_all: Whether the account has no other records.
         unreadable: Records that failed validation.
         ordered: Whether they are in the order of `created_at`, or its reverse. Otherwise they may be those that the
             vendor added last, among which a late record of an earlier day is missing.
@@ -56,7 +56,7 @@ class NewestRecords:
 
     records: Counter[Record]
     listed: int
-    requested: int
+    include_all: bool
     unreadable: tuple[RejectedRecord, ...] = ()
     ordered: bool = True
     _keys: dict[date, Counter[RecordKey]] = field(init=False, repr=False, compare=False)
@@ -106,11 +106,11 @@ class NewestRecords:
 
         Assumed: the newest records, if they are in order, are the last ones by `created_at`.
         """
-        return self._include_all or (self.ordered and min(self._keys, default=day) < day)
+        return self.include_all or (self.ordered and min(self._keys, default=day) < day)
 
     def prove_empty(self, day: date, answer: Mapping[date, DayRecords]) -> bool:
         """Whether the account certainly has no record of a day that an answer shows empty."""
-        covers = self._include_all or self.reach(day - ONE_DAY, answer)
+        covers = self.include_all or self.reach(day - ONE_DAY, answer)
         return self._all_readable and covers and day not in self._keys
 
     def reach(self, day: date, answer: Mapping[date, DayRecords]) -> bool:
@@ -121,7 +121,7 @@ class NewestRecords:
         """
         oldest = min(self._keys, default=date.max)
         return (
-            (self.ordered or self._include_all)
+            (self.ordered or self.include_all)
             and oldest <= day
             and all(
                 len(records) <= self._count(listed_on)
@@ -133,7 +133,7 @@ class NewestRecords:
 
     def prove_end(self, day: date, records: DayRecords) -> bool:
         """Whether an answer has the last records of a day: the newest reach into it, and it has all of these."""
-        is_reached = (self.ordered or self._include_all) and min(self._keys, default=date.max) <= day
+        is_reached = (self.ordered or self.include_all) and min(self._keys, default=date.max) <= day
         return is_reached and self._all_readable and self.are_contained_in({day: records})
 
     def end_by(self, day: date) -> bool:
@@ -180,11 +180,6 @@ class NewestRecords:
 
     def _count(self, day: date) -> int:
         return self._keys[day].total() if day in self._keys else 0
-
-    @property
-    def _include_all(self) -> bool:
-        """Whether the account has no other records."""
-        return self.listed < self.requested
 
     @property
     def _all_readable(self) -> bool:

@@ -56,7 +56,8 @@ class NewestSource:
             records: list[Record] = []
             stats = self._read_feed(feed, ALL_DATES, records.extend)
             is_ordered = stats.ascending or stats.descending
-            return NewestRecords(Counter(records), stats.listed, MAX_NEWEST_RECORDS, stats.rejected, is_ordered)
+            include_all = stats.listed < MAX_NEWEST_RECORDS
+            return NewestRecords(Counter(records), stats.listed, include_all, stats.rejected, is_ordered)
 
         try:
             return self._client.get_newest_records(MAX_NEWEST_RECORDS, read)

@@ -76,4 +76,4 @@ class RunEvidence:
         """
         newest = self.newest.get()
         most = max(self.json.largest, self.csv.largest, sum(self.complete_counts.values()))
-        return replace(newest, requested=newest.listed) if newest is not None and newest.listed < most else newest
+        return replace(newest, include_all=False) if newest is not None and newest.listed < most else newest

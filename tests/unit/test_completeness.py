@@ -555,10 +555,10 @@ def test_an_answer_as_large_as_the_largest_of_earlier_runs_may_be_limited():
 def test_newest_records_with_unreadable_ones_are_not_a_complete_list():
     record = Record("2026-03-08 05:48:49", "+79925065531", "4092", 0, "ok", Decimal("3.25"))
     answered = {date(2026, 3, 8): single_slice_day(date(2026, 3, 8), [record])}
-    assert NewestRecords(Counter([record]), listed=1, requested=100).match_exactly(answered)
+    assert NewestRecords(Counter([record]), listed=1, include_all=True).match_exactly(answered)
     unreadable = RejectedRecord(date(2026, 3, 8), "price", "{}")
     for item, is_known in ((unreadable, True), (replace(unreadable, day=None), False)):
-        newest = NewestRecords(Counter([record]), listed=2, requested=100, unreadable=(item,))
+        newest = NewestRecords(Counter([record]), listed=2, include_all=True, unreadable=(item,))
         assert not newest.match_exactly(answered)
         assert not newest.match_exactly(answered, [item, item])
         assert newest.match_exactly(answered, [item]) == is_known
@@ -567,10 +567,10 @@ def test_newest_records_with_unreadable_ones_are_not_a_complete_list():
 # Rules about single days ----------------------------------------------------------------------------------------------
 
 
-def newest_of(records, *, listed=None, requested=100):
+def newest_of(records, *, listed=None, include_all=True):
     kept = Counter(one for counted in expected_days(records, days(1, 12)).values() for one in counted.elements())
     unreadable = (RejectedRecord(None, "time", "{}"),) if listed else ()
-    return NewestRecords(kept, listed or kept.total(), requested, unreadable)
+    return NewestRecords(kept, listed or kept.total(), include_all, unreadable)
 
 
 def listed_on(records, *numbers):
@@ -585,7 +585,7 @@ def test_the_newest_records_confirm_the_days_that_they_cover():
     records = records_per_day(8, 10, 3)
     assert newest_of(records).confirm(listed_on(records, 8, 9, 10)) == set(days(8, 10).days())
     assert newest_of(records).confirm(listed_on(records[:-1], 9, 10)) == {day(9)}
-    assert newest_of(records, requested=9).confirm(listed_on(records, 8, 9, 10)) == set(days(9, 10).days())
+    assert newest_of(records, include_all=False).confirm(listed_on(records, 8, 9, 10)) == set(days(9, 10).days())
     assert newest_of(records, listed=10).confirm(listed_on(records, 9)) == frozenset()
 
 
