@@ -59,7 +59,9 @@ class CrossCheck:
     def without_export(self, json_days: SourceDays, to_check: frozenset[date], error: VendorError) -> SourceDays:
         """Leave unresolved the days that need the evidence of the export: there is none."""
         hidden = self._perhaps_hidden(to_check.intersection(self.new_empty_days(json_days)), json_days)
-        json_days = json_days.opened(hidden, "an empty JSON answer, although the account has records that it lacks")
+        json_days = json_days.with_unresolved(
+            hidden, "an empty JSON answer, although the account has records that it lacks"
+        )
         return replace(
             json_days,
             # An empty day that the request may not have covered is unknown.
@@ -75,14 +77,14 @@ class CrossCheck:
     def compare(
         self, window: DateRange, json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]
     ) -> SourceDays:
-        """Replace JSON days that are unresolved or shorter than the export's; open contradictory ones."""
+        """Replace JSON days that are unresolved or shorter than the export's; leave contradictory ones unresolved."""
         self._export_hides_days |= any(
             not records and self._json_answers.has_listed(day) for day, records in csv_days.days.items()
         )
-        json_days = self._open_contradicted_days(json_days, csv_days, to_check)
+        json_days = self._without_contradicted_days(json_days, csv_days, to_check)
         to_check |= self._days_beside_hidden(json_days)
         contradictory = {day for day in to_check if self._is_contradictory(day, json_days, csv_days)}
-        json_days = json_days.opened(contradictory, "JSON and the CSV export each lack records of the other")
+        json_days = json_days.with_unresolved(contradictory, "JSON and the CSV export each lack records of the other")
         preferred = {day for day in to_check & csv_days.days.keys() if self._csv_is_better(day, json_days, csv_days)}
         if preferred:
             days = ", ".join(map(str, split_into_windows(None, preferred, size=len(window))))
@@ -109,10 +111,10 @@ class CrossCheck:
         later = (min((day for day in listed if day > hidden), default=hidden) for hidden in hidden_days)
         return frozenset([*earlier, *later]) & json_days.days.keys()
 
-    def _open_contradicted_days(
+    def _without_contradicted_days(
         self, json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]
     ) -> SourceDays:
-        """Open the JSON days that lack records of an export that is incomplete for them.
+        """Leave unresolved the JSON days that lack records of an export that is incomplete for them.
 
         Once JSON shows a day empty that the export does not, its other empty days need the evidence of the export, too.
         """
@@ -123,7 +125,7 @@ class CrossCheck:
         lacking = self._perhaps_hidden(unconfirmed, json_days) | {
             day for day in unconfirmed & found.keys() if not contains_all(json_days.days[day], found[day])
         }
-        return json_days.opened(lacking, "records that the CSV export lists are missing")
+        return json_days.with_unresolved(lacking, "records that the CSV export lists are missing")
 
     def _perhaps_hidden(self, days: Collection[date], json_days: SourceDays) -> set[date]:
         """The days that JSON shows empty and the newest records do not, if JSON is known to hide days."""

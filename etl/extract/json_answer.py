@@ -46,14 +46,14 @@ class JsonAnswer:
         """Convert a complete answer."""
         unreadable = unreadable_days(self.days, self.stats)
         uncovered = uncovered_days(self.days, self.requested, self.stats)
-        open_days = unreadable | {
+        unresolved = unreadable | {
             day: f"{describe_range(self.stats)} in place of {self.requested}" for day in uncovered
         }
-        days = {day: records for day, records in self.days.items() if day not in open_days}
+        days = {day: records for day, records in self.days.items() if day not in unresolved}
         incomplete_days = self.incomplete_days().intersection(days)
         unproven = dict.fromkeys(days_without_padding(days, self.requested.first))
         folds = dict(self.stats.folds)
-        return SourceDays(self.requested, days, self.stats.rejected, open_days, incomplete_days, unproven, folds=folds)
+        return SourceDays(self.requested, days, self.stats.rejected, unresolved, incomplete_days, unproven, folds=folds)
 
 
 def merge_answers(day: date, answers: list[JsonAnswer]) -> JsonAnswer:

@@ -103,7 +103,7 @@ class JsonSource:
             raise
         except VendorError as error:
             parts = self._fetch_around_failure(window, error.with_traceback(None))
-        return self._drop_truncated(combine(window, parts))
+        return self._without_truncated_days(combine(window, parts))
 
     def _fetch_around_failure(self, window: DateRange, error: VendorError) -> list[SourceDays]:
         """Fetch the parts of a window that are served: one day may make each request for it fail (assumed).
@@ -154,12 +154,12 @@ class JsonSource:
         answer = self._short.fetch(day)
         return empty_source_days(DateRange(day, day), error) if answer is None else answer.to_source_days()
 
-    def _drop_truncated(self, result: SourceDays) -> SourceDays:
-        """Open the unproven days whose answer has the same size as a later one: a limit truncated both."""
+    def _without_truncated_days(self, result: SourceDays) -> SourceDays:
+        """Leave unresolved the unproven days whose answer has the same size as a later one: a limit truncated both."""
         unproven = {day: stats for day, stats in result.unproven.items() if day in result.days}
         for day, stats in unproven.items():
             if stats is not None and self._answers.count_similar(stats) > 1:
-                result = result.opened([day], _truncated(stats.listed))
+                result = result.with_unresolved([day], _truncated(stats.listed))
         still_unproven = {
             day: stats
             for day, stats in unproven.items()
@@ -191,7 +191,7 @@ class JsonSource:
         late = days_begun_late(
             min(answer.days), result.days, answer.requested.first, answer.stats, self._complete_counts
         )
-        result = result.begun_late(late)
+        result = result.with_begun_late(late)
         if not result.incomplete_days or (newest := self._get_newest()) is None:
             return result
         if newest.end_by(max(result.incomplete_days)) and newest.are_contained_in(answer.days):
@@ -318,8 +318,8 @@ class JsonSource:
             return narrow_answer.to_source_days()
         if self._is_plausibly_complete(answer):
             return replace(self._complete_result(answer), unproven={day: answer.stats})
-        open_days = {day: _truncated(answer.stats.listed)}
-        return SourceDays(answer.requested, {}, answer.stats.rejected, open_days, seen_records={day: answer.days[day]})
+        unresolved = {day: _truncated(answer.stats.listed)}
+        return SourceDays(answer.requested, {}, answer.stats.rejected, unresolved, seen_records={day: answer.days[day]})
 
     def _resolve_hidden_day(self, day: date) -> SourceDays:
         """Resolve a day that the answers to some requests show empty: the vendor may serve only a part of the dates."""

@@ -121,10 +121,10 @@ class OpenExport:
                 unproven |= dict.fromkeys(days_without_padding(part_days, part.export.requested.first))
         days |= self._days_as_before(window, days)
         truncated = f"a CSV export of {self._export.stats.listed} records may be truncated"
-        open_days = {day: truncated for day in window.days() if day not in days}
+        unresolved = {day: truncated for day in window.days() if day not in days}
         for day, records in days.items():
-            open_days |= unreadable_days({day: records}, stats_by_day[day])
-        complete_days = {day: records for day, records in days.items() if day not in open_days}
+            unresolved |= unreadable_days({day: records}, stats_by_day[day])
+        complete_days = {day: records for day, records in days.items() if day not in unresolved}
         all_stats = {id(stats): stats for stats in stats_by_day.values()}.values()
         rejected = dict.fromkeys(
             replace(item, source="csv")
@@ -136,13 +136,13 @@ class OpenExport:
             DateRange(self.target.first - PADDING_BEFORE, self.target.last),
             complete_days,
             tuple(rejected),
-            open_days,
+            unresolved,
             unproven=unproven,
-            seen_records={day: self._most_records(day) for day in open_days},
+            seen_records={day: self._most_records(day) for day in unresolved},
             folds=merge_folds(pair for stats in all_stats for pair in stats.folds.items()),
         )
         widest = min((self._export, *self._compared), key=lambda export: export.requested.first)
-        return result.begun_late(
+        return result.with_begun_late(
             days_begun_late(
                 self.target.first, complete_days, widest.requested.first, widest.stats, self._complete_counts
             )

@@ -159,14 +159,14 @@ class Source:
         if not isinstance(json_result, RequestRejected):
             csv_result = replace(csv_result, refused=frozenset())
         csv_days = self._short.fetch_refused(window, csv_result)
-        return self._to_window_data(window, self._drop_outdated(window, csv_days))
+        return self._to_window_data(window, self._without_outdated_days(window, csv_days))
 
     def _check_json(self, window: DateRange, json_days: SourceDays) -> SourceDays:
         """Compare JSON's days with further requests, the newest records and the export."""
         json_days = self._refetch_suspect_days(window, json_days)
         if to_check := self._check.days_to_check(json_days) | self._days_lacking_newest(window, json_days):
             json_days = self._cross_check(window, json_days, to_check)
-        return self._drop_outdated(window, self._short.fetch_refused(window, json_days))
+        return self._without_outdated_days(window, self._short.fetch_refused(window, json_days))
 
     def _resolve_failure(self, window: DateRange, json_error: VendorError, csv_error: VendorError) -> SourceDays:
         """The days of a window of which no request for all of them is served: most are unresolved.
@@ -285,8 +285,8 @@ class Source:
         is_useful = self._evidence.is_recent(window) or self._check.new_empty_days(days)
         return self._evidence.get_newest() if is_useful else None
 
-    def _drop_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
-        """Open the past days that lack some of the newest records.
+    def _without_outdated_days(self, window: DateRange, days: SourceDays) -> SourceDays:
+        """Leave unresolved the past days that lack some of the newest records.
 
         A record may have been withdrawn since the newest records were fetched: they are fetched again.
         """
@@ -294,7 +294,7 @@ class Source:
         if outdated:
             self._evidence.newest.refresh()
             outdated &= self._days_lacking_newest(window, days)
-        return days.opened(outdated, "records that get_billing_record lists are missing")
+        return days.with_unresolved(outdated, "records that get_billing_record lists are missing")
 
     def _cross_check(self, window: DateRange, json_days: SourceDays, to_check: frozenset[date]) -> SourceDays:
         """Compare JSON's days with the export, and replace those that are unresolved or have fewer records."""
@@ -326,8 +326,8 @@ class Source:
         return self._csv.fetch(window, self._active_windows)
 
     def _to_window_data(self, window: DateRange, days: SourceDays) -> WindowData:
-        for open_range in split_into_windows(None, days.unresolved, size=len(window)):
-            log.warning("%s stays open: %s", open_range, days.unresolved[open_range.first])
+        for unresolved_range in split_into_windows(None, days.unresolved, size=len(window)):
+            log.warning("%s stays open: %s", unresolved_range, days.unresolved[unresolved_range.first])
         return WindowData(
             window,
             requested=days.requested,

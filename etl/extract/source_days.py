@@ -73,7 +73,7 @@ class SourceDays:
             folds=self.folds,
         )
 
-    def opened(self, days: Collection[date], reason: str) -> SourceDays:
+    def with_unresolved(self, days: Collection[date], reason: str) -> SourceDays:
         """Return a copy in which these complete days are unresolved; their records are known."""
         without = self.without(days)
         return replace(
@@ -82,10 +82,10 @@ class SourceDays:
             seen_records=without.seen_records | {day: self.days[day] for day in days},
         )
 
-    def begun_late(self, days: frozenset[date]) -> SourceDays:
+    def with_begun_late(self, days: frozenset[date]) -> SourceDays:
         """Return a copy in which these days are unresolved: the vendor may not serve all of their records any more."""
-        opened = self.opened(days, "the answer begins after records of the day before, which are stored")
-        return replace(opened, refused=opened.refused | days)
+        result = self.with_unresolved(days, "the answer begins after records of the day before, which are stored")
+        return replace(result, refused=result.refused | days)
 
 
 def empty_source_days(window: DateRange, error: VendorError) -> SourceDays:
