@@ -31,19 +31,15 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
-class RunHandle:
-    """A started run, identified by its row and its fence.
+class RunHandle(Fence):
+    """A started run: the fence that it holds, and its row.
 
     Attributes:
         id: `sync_runs.id`.
-        account_id: `accounts.id`.
-        fence: Fencing token; only the holder of the account's newest one may write.
         fingerprint: That of a changed token, to be stored with the first answer; None without one.
     """
 
     id: int
-    account_id: int
-    fence: int
     fingerprint: str | None = None
 
 
@@ -114,7 +110,7 @@ def begin_run(
         **_count_columns(RunCounts(), ()),
     }
     result = connection.execute(insert(sync_runs).values(values))
-    return RunHandle(result.inserted_primary_key[0], account_id, fence, fingerprint)  # type: ignore[index]  # set by a single-row insert
+    return RunHandle(account_id, fence, result.inserted_primary_key[0], fingerprint)  # type: ignore[index]  # set by a single-row insert
 
 
 def next_fence(connection: Connection, account_id: int) -> Fence:
@@ -124,7 +120,7 @@ def next_fence(connection: Connection, account_id: int) -> Fence:
     return Fence(account_id, connection.scalars(select(state.fence).where(state.account_id == account_id)).one())
 
 
-def verify_fence(connection: Connection, holder: RunHandle | Fence) -> None:
+def verify_fence(connection: Connection, holder: Fence) -> None:
     """Lock the account's `sync_state` row for this transaction and require that the fence is the newest.
 
     Correctness rests on this check: a run that was paused until its advisory lock expired fails here.

@@ -302,7 +302,7 @@ def test_an_unknown_number_changes_nothing(account):
 
 @form_names("plain")
 def test_a_run_in_progress_may_not_restore_an_erased_number(account):
-    run = RunHandle(1, 1, fence=1)
+    run = RunHandle(account_id=1, fence=1, id=1)
     with account.engine.begin() as connection:
         verify_fence(connection, run)
     account.forget()
