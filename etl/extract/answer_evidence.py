@@ -1,4 +1,4 @@
-"""The sizes of the answers of one source in a run, as evidence of a limit that truncated some of them. Pure.
+"""The sizes of the answers of one source in a run, as evidence of a limit that truncated some of them.
 
 A part of `completeness`, which has the other evidence.
 """

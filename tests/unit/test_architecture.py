@@ -274,6 +274,11 @@ def test_the_package_docstring_lists_every_top_level_module():
     assert sorted([*entries, "pipeline"]) == sorted({stage(name) for name in TREES} - {"", "__main__"})
 
 
+def test_the_docstring_of_extract_lists_each_of_its_modules():
+    entries = re.findall(r"^    (\w+) {2,}", ast.get_docstring(TREES["extract"]) or "", re.MULTILINE)
+    assert sorted(entries) == sorted(name.removeprefix("extract.") for name in TREES if name.startswith("extract."))
+
+
 SHARED_NAMES = {
     "main",  # entry points
     "Rows",  # of the report's page and of its tables
