@@ -112,27 +112,27 @@ class SyncRun:
     def read_account(self) -> AccountHistory:
         """Read what the database has of the account."""
         account = self.store.read(partial(read_account_history, settings=self.settings))
-        self.result.watermark = account.position.watermark
-        require_active(self.settings.account, self.request, account.position)
-        self.result.retired_at = account.position.retired_at
+        self.result.watermark = account.state.watermark
+        require_active(self.settings.account, self.request, account.state)
+        self.result.retired_at = account.state.retired_at
         return account
 
     def plan(self, account: AccountHistory, today: date) -> LoadPolicy:
         """Choose the windows to fetch, and report what is unusual about them."""
-        settings, request, position = self.settings, self.request, account.position
+        settings, request, state = self.settings, self.request, account.state
         if notice := account.remarks.notice:
             self._report(notice)
         if warning := account.remarks.warning:
             log.warning("%s", warning)
-        windows, self.result.besides = plan_request(settings, request, position, today, account.complete)
+        windows, self.result.besides = plan_request(settings, request, state, today, account.complete)
         windows = self.result.windows = self._without_purged(account, windows)
-        require_suspect(settings.account, request, position)
-        for message in describe_plan(settings, request, position, today, windows, account.complete):
+        require_suspect(settings.account, request, state)
+        for message in describe_plan(settings, request, state, today, windows, account.complete):
             self.listener.message(message)
         self.listener.total(len(windows))
         return build_load_policy(
             settings, today, full_compare=request.command == "backfill", accepted_days=request.accepted_days,
-            begins_where_served=begins_where_served(settings, request, position),
+            begins_where_served=begins_where_served(settings, request, state),
             start=settings.start_date if request.command == "sync" and request.since is None else None,
         )  # fmt: skip
 
@@ -201,7 +201,7 @@ class SyncRun:
         if writer.run is not None:
             ledger = SpendLedger(
                 self.store.engine, writer.run.account_id, source.with_client(self.quick_client),
-                self.settings.timezone, account.position.watermark, self.settings.window_days,
+                self.settings.timezone, account.state.watermark, self.settings.window_days,
             )  # fmt: skip
             monitor.record(ledger, self.result.windows, writer.run.id)
 
@@ -251,7 +251,7 @@ class SyncRun:
 
     def _begin_where_served(self, account: AccountHistory) -> None:
         counts, windows = self.result.counts, self.result.windows
-        first = account.position.first_day or windows[0].first
+        first = account.state.first_day or windows[0].first
         begins = first_served_day(windows, first, counts.refused_days)
         if begins is not None:
             counts.missing_days = {day: reason for day, reason in counts.missing_days.items() if day >= begins}

@@ -138,7 +138,7 @@ def lock_account(connection: Connection, account_id: int) -> int | None:
     return connection.scalar(select(state.fence).where(state.account_id == account_id).with_for_update())
 
 
-def read_position(connection: Connection, account_id: int | None) -> SyncState:
+def read_sync_state(connection: Connection, account_id: int | None) -> SyncState:
     """Read the progress of an account; an empty state if it never synced."""
     state = sync_state.c
     row = connection.execute(
@@ -197,32 +197,30 @@ def advance_watermark(
     Returns:
         The watermark; None while no day is complete.
     """
-    position = read_position(connection, run.account_id)
+    state = read_sync_state(connection, run.account_id)
     values: dict[str, Any] = {}
-    first_day = position.first_day
+    first_day = state.first_day
     if first_day is None:
         if first is None:
             return None
         first_day = values["first_day"] = first
     elif first is not None and first < first_day:
         first_day = values["first_day"] = _first_complete_before(connection, run, first_day)
-    if (
-        position.watermark is None
-        and (served := first_outside(max(first_day, start or first_day), unserved)) > first_day
-    ):
+    served = first_outside(max(first_day, start or first_day), unserved)
+    if state.watermark is None and served > first_day:
         first_day = values["first_day"] = served
-    next_day = position.watermark + ONE_DAY if position.watermark else first_day
+    next_day = state.watermark + ONE_DAY if state.watermark else first_day
     column = synced_days.c
     closed = connection.scalars(
         select(column.day).where(column.account_id == run.account_id, column.day >= next_day, IS_COMPLETE)
     )
-    watermark = last_contiguous(next_day, closed) or position.watermark
+    watermark = last_contiguous(next_day, closed) or state.watermark
     if watermark is not None:
         values["last_synced_date"] = watermark
         values["synced_until_utc"] = end_of_day(watermark, zone)
         values["settled_through"] = watermark - timedelta(days=lookback)
     if values:
-        unmoved = sync_state.c.last_synced_date.is_not_distinct_from(position.watermark)
+        unmoved = sync_state.c.last_synced_date.is_not_distinct_from(state.watermark)
         connection.execute(
             update(sync_state).where(sync_state.c.account_id == run.account_id, unmoved).values(**values)
         )

@@ -13,7 +13,7 @@ from etl.config.schema import Settings
 from etl.db.balance import load_periods, load_summary, read_all_top_ups, remove_top_up, write_top_up
 from etl.db.engine import read_connection
 from etl.db.errors import translate_errors
-from etl.db.run_store import find_account, read_position
+from etl.db.run_store import find_account, read_sync_state
 from etl.db.store import read_database
 from etl.errors import AuthenticationError, BillingError, DatabaseError, SourceUnavailable, VendorError
 from etl.reconcile import BalanceSummary, ReconciliationPeriod, TopUp, find_matching_credit
@@ -117,7 +117,7 @@ def _find_synced_account(engine: Engine, settings: Settings) -> tuple[int, date 
         account_id = find_account(connection, settings.account)
         if account_id is None:
             raise DatabaseError(f"the account {settings.account} was never synced; run: billing-etl sync")
-        return account_id, read_position(connection, account_id).watermark
+        return account_id, read_sync_state(connection, account_id).watermark
 
 
 def _take_snapshot(

@@ -28,7 +28,7 @@ from etl.db.migrate import (
     schema_revision,
 )
 from etl.db.ownership import require_ours
-from etl.db.run_store import SyncState, find_account, read_largest_answers, read_position
+from etl.db.run_store import SyncState, find_account, read_largest_answers, read_sync_state
 from etl.db.tables import SCHEMA_REVISION
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.run_evidence import RunEvidence
@@ -61,7 +61,7 @@ class AccountHistory:
 
     Attributes:
         id: `accounts.id`; None before the account's first run.
-        position: Its watermark and suspect days.
+        state: Its watermark and suspect days.
         complete: Number of records of each complete day.
         largest: Records in the largest answer of earlier runs, by source.
         longest: The longest text that the database stores.
@@ -70,7 +70,7 @@ class AccountHistory:
     """
 
     id: int | None = None
-    position: SyncState = field(default_factory=SyncState)
+    state: SyncState = field(default_factory=SyncState)
     complete: Mapping[date, int] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     longest: TextLimit | None = None
@@ -248,7 +248,7 @@ def read_account_history(connection: Connection, settings: Settings) -> AccountH
     account_id = find_account(connection, settings.account)
     return AccountHistory(
         account_id,
-        read_position(connection, account_id),
+        read_sync_state(connection, account_id),
         read_complete(connection, account_id),
         read_largest_answers(connection, account_id),
         longest_text(connection),

@@ -46,7 +46,7 @@ def plan_request(
     Args:
         settings: Of the account.
         request: The command and its range.
-        state: The account's position before the run.
+        state: The account's state before the run.
         today: In the vendor's wall clock.
         complete: Complete days of the account.
     """

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from etl.config.schema import Settings
 from etl.db.accounts import require_account
 from etl.db.purge import PurgePlan, RowCountsByTable, count_month, plan_purge, purge_batch, read_ledger
-from etl.db.run_store import find_account, read_position
+from etl.db.run_store import find_account, read_sync_state
 from etl.db.store import read_database
 from etl.services.account_writer import AccountWriter, fenced_writer
 from etl.services.context import utc_now
@@ -116,13 +116,13 @@ def _plan_account(
     connection: Connection, account_id: int, *, before: date, lookback: int
 ) -> tuple[PurgePlan, dict[date, RowCountsByTable]]:
     """Classify the months of an account before a day; count the rows of those to purge, or purged in part."""
-    position = read_position(connection, account_id)
+    state = read_sync_state(connection, account_id)
     settled_through = None
-    if position.watermark and position.settled_through:
+    if state.watermark and state.settled_through:
         # The present lookback may be longer than that of the last run.
-        settled_through = min(position.settled_through, position.watermark - timedelta(days=lookback))
+        settled_through = min(state.settled_through, state.watermark - timedelta(days=lookback))
     days = read_ledger(connection, account_id)
-    plan = plan_purge(days, before, settled_through=settled_through, retired=position.retired_at is not None)
+    plan = plan_purge(days, before, settled_through=settled_through, retired=state.retired_at is not None)
     counts = {month: count_month(connection, account_id, month) for month in sorted(plan.months + plan.purged)}
     return plan, {month: rows for month, rows in counts.items() if month in plan.months or any(rows)}
 

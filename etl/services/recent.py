@@ -18,7 +18,7 @@ from etl.db.engine import database_exists, read_connection
 from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema, schema_revision
 from etl.db.records import read_seconds
-from etl.db.run_store import find_account, read_position
+from etl.db.run_store import find_account, read_sync_state
 from etl.errors import SourceUnavailable, UnknownRecordError, VendorError
 from etl.extract.client import Client
 from etl.load.diff import fill_missing_fields
@@ -115,7 +115,7 @@ def find_stored_account(engine: Engine, settings: Settings) -> StoredAccount:
         if account_id is None:
             return StoredAccount(note=f"the account {settings.account} was never synced")
         require_account_settings(connection, settings)
-        return StoredAccount(account_id, read_position(connection, account_id).watermark)
+        return StoredAccount(account_id, read_sync_state(connection, account_id).watermark)
 
 
 def fetch_newest(client: Client, count: int, read: FeedReader) -> VendorRecords:

@@ -27,8 +27,8 @@ from etl.db.run_store import (
     RunHandle,
     begin_run,
     finish_run,
-    read_position,
     read_progress,
+    read_sync_state,
     set_range,
     verify_fence,
     write_progress,
@@ -228,8 +228,8 @@ class RunWriter:
     ) -> StoredResult:
         def transaction(connection: Connection) -> StoredResult:
             finish_run(connection, self.run, outcome=outcome, exit_code=exit_code, error=error, now=self.clock())
-            position = read_position(connection, self.account_id)
-            return StoredResult(position.watermark, sum_days(connection, self.account_id, requested))
+            state = read_sync_state(connection, self.account_id)
+            return StoredResult(state.watermark, sum_days(connection, self.account_id, requested))
 
         with signals.deferred():
             return self.store.write(transaction, retry=retry)
@@ -270,8 +270,8 @@ class DryRun:
     def finish(
         self, outcome: Outcome, exit_code: int, error: str | None, requested: Sequence[DateRange], *, retry: bool
     ) -> StoredResult:
-        position = self.store.read(partial(read_position, account_id=self.account_id))
-        return StoredResult(position.watermark)
+        state = self.store.read(partial(read_sync_state, account_id=self.account_id))
+        return StoredResult(state.watermark)
 
     def record_interrupt(self, exit_code: int) -> None:
         pass

@@ -18,7 +18,7 @@ from support.run_helpers import NO_PROGRESS, settings_of, token_of
 
 from etl.date_ranges import DateRange
 from etl.db.migrate import ensure_current
-from etl.db.run_store import advance_watermark, begin_run, find_account, read_position
+from etl.db.run_store import advance_watermark, begin_run, find_account, read_sync_state
 from etl.db.tables import (
     accounts,
     balance_snapshots,
@@ -1210,8 +1210,8 @@ def test_runs_do_not_see_days_of_other_accounts(job, vendor):
     assert job.sync(account="other").exit_code == 65
     vendor.dataset.replace(charges(NINTH, 30) + charges(TENTH, 30))
     with job.engine.connect() as connection:
-        positions = [read_position(connection, find_account(connection, label)) for label in ("default", "other")]
-    assert [position.suspect_days for position in positions] == [(), (NINTH,)]
+        states = [read_sync_state(connection, find_account(connection, label)) for label in ("default", "other")]
+    assert [state.suspect_days for state in states] == [(), (NINTH,)]
     assert [row[0] for row in job.rows(synced_days, "suspect_since")].count(None) == 7
     report = job.sync()
     assert (report.exit_code, counts(report)) == (0, (0, 0, 0, 60))
@@ -1297,7 +1297,7 @@ def test_accepting_a_day_does_not_start_the_history(sqlite_job):
     with sqlite_job.engine.begin() as connection:
         run = begin_run(connection, label="new", command="accept", version="0", windows=[], now=sqlite_job.now)
         assert advance_watermark(connection, run, None, lookback=7, zone=UTC) is None
-        assert read_position(connection, run.account_id).first_day is None
+        assert read_sync_state(connection, run.account_id).first_day is None
 
 
 # --- days before the contract -----------------------------------------------------------------------------------------
