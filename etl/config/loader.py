@@ -68,16 +68,6 @@ def load_settings(config_file: Path | None = None, account: str | None = None) -
     return load_account(read_configuration(config_file), account)
 
 
-def load_accounts(config_file: Path | None, labels: tuple[str, ...]) -> list[Settings]:
-    """The settings of the accounts selected by `select_accounts`.
-
-    Raises:
-        ConfigError: As for `load_account` and `select_accounts`.
-    """
-    configuration = read_configuration(config_file)
-    return [load_account(configuration, label) for label in select_accounts(configuration, labels)]
-
-
 def select_accounts(configuration: Configuration, labels: tuple[str, ...]) -> list[str | None]:
     """The labels, or those of the TOML file if there are none; None is the only account of a file without sections.
 

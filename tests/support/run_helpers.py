@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from sqlalchemy import URL
 
-from etl.config.loader import parse_settings
+from etl.config.loader import load_account, parse_settings, select_accounts
 from etl.config.schema import Settings
+from etl.config.sources import read_configuration
 from etl.sandbox import Sandbox
 from etl.services.run import ProgressListener
 
 NO_PROGRESS = ProgressListener(
     message=lambda _text: None, total=lambda _count: None, advance=lambda _window, _tally: None
 )
+
+
+def load_accounts(config_file: Path | None, labels: tuple[str, ...]) -> list[Settings]:
+    """The settings of the selected accounts, as the commands load them."""
+    configuration = read_configuration(config_file)
+    return [load_account(configuration, label) for label in select_accounts(configuration, labels)]
 
 
 def token_of(vendor: Sandbox, label: str) -> str:
