@@ -36,24 +36,21 @@ class Store:
 
         return retry_transaction(transaction)
 
-    def write(
-        self, change: Callable[[Connection], T], *, also_on: tuple[type[Exception], ...] = (), retry: bool = True
-    ) -> T:
+    def write(self, change: Callable[[Connection], T], *, retry: bool = True) -> T:
         """The result of a change, committed.
 
         A signal waits for the commit of an attempt; between two attempts it ends the program.
 
         Args:
             change: The whole transaction.
-            also_on: Errors after which the transaction is retried, besides those of deadlocks and lost connections.
-            retry: Whether to retry the transaction at all.
+            retry: Whether to retry the transaction after transient errors.
         """
 
         def transaction() -> T:
             with signals.deferred(), self.engine.begin() as connection:
                 return change(connection)
 
-        return retry_transaction(transaction, also_on=also_on) if retry else transaction()
+        return retry_transaction(transaction) if retry else transaction()
 
 
 @contextmanager
