@@ -18,7 +18,7 @@ from etl.db.channels import find_unclassified
 from etl.db.days import read_complete
 from etl.db.engine import database_exists, read_connection
 from etl.db.limits import longest_text
-from etl.db.lock import advisory_lock
+from etl.db.lock import account_lock, advisory_lock
 from etl.db.migrate import (
     OLDER_REVISIONS,
     ensure_current,
@@ -38,6 +38,7 @@ from etl.extract.transport import RequestLimits, Transport
 from etl.load.policy import LoadPolicy
 from etl.model import FeedReader, TextLimit
 from etl.services.balance import SHORT_TIMEOUT_SECONDS
+from etl.services.database import pooled_engine
 from etl.services.run import RunRequest
 from etl.services.setting_errors import environment_names, named_settings
 from etl.transform.long_texts import quarantine_long_texts
@@ -53,6 +54,23 @@ Connect = Callable[..., Transport]
 """Opens a transport, as the class itself does."""
 OpenDatabase = Callable[[URL], AbstractContextManager[Engine]]
 """As `etl.services.database.pooled_engine`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResources:
+    """How a run opens what it uses; tests replace parts of it.
+
+    Attributes:
+        lock: Creates the account's lock. Without one the fence alone separates two runs.
+        connect: Opens the transport to the vendor.
+        open_database: Opens the engine.
+        open_spool: Creates the storage of an answer's records.
+    """
+
+    lock: LockFactory = account_lock
+    connect: Connect = Transport
+    open_database: OpenDatabase = pooled_engine
+    open_spool: Callable[[], RecordSpool] = RecordSpool
 
 
 @dataclass(frozen=True, slots=True)

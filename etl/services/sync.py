@@ -6,20 +6,19 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 from etl.config.schema import Settings
 from etl.db.engine import database_exists
 from etl.db.errors import translate_errors
-from etl.db.lock import account_lock
 from etl.db.retry import retry_transaction, wait_for_server
 from etl.db.store import Store
 from etl.errors import BillingError, ConfigError
-from etl.extract.spool import RecordSpool
-from etl.extract.transport import Transport
 from etl.pipeline import SyncRun
-from etl.services.context import Connect, LockFactory, OpenDatabase, ensure_schema, open_client, run_lock, utc_now
-from etl.services.database import pooled_engine
+from etl.services.context import RunResources, ensure_schema, open_client, run_lock, utc_now
 from etl.services.run import ProgressListener, RunRequest, SyncResult
+
+_DEFAULT_RESOURCES: Final = RunResources()
 
 
 def run_sync(
@@ -29,10 +28,7 @@ def run_sync(
     *,
     redact: Callable[[str], str],
     clock: Callable[[], datetime] = utc_now,
-    lock: LockFactory = account_lock,
-    connect: Connect = Transport,
-    open_database: OpenDatabase = pooled_engine,
-    open_spool: Callable[[], RecordSpool] = RecordSpool,
+    resources: RunResources = _DEFAULT_RESOURCES,
 ) -> SyncResult:
     """Run one account once.
 
@@ -42,10 +38,7 @@ def run_sync(
         listener: Receives progress.
         redact: Removes secrets from a text.
         clock: The present time, aware.
-        lock: Creates the account's lock. Without one the fence alone separates two runs.
-        connect: Opens the transport to the vendor.
-        open_database: Opens the engine.
-        open_spool: Creates the storage of an answer's records.
+        resources: How it opens the lock, the database and the connection to the vendor.
 
     Returns:
         The result, with the error that ended the run early if one did; completed windows are kept.
@@ -58,21 +51,29 @@ def run_sync(
     settings.require_token()
     settings.route_to(settings.api_url)
     _require_past_start(settings, clock())
-    with open_database(settings.database_url) as engine:
+    with resources.open_database(settings.database_url) as engine:
         try:
             with translate_errors():
                 if database_exists(engine):
                     wait_for_server(engine, settings.database_wait)
-            with translate_errors(), run_lock(engine, settings, request, lock):
+            with translate_errors(), run_lock(engine, settings, request, resources.lock):
                 ready = retry_transaction(
                     partial(ensure_schema, engine, settings, dry_run=request.dry_run, report=listener.message)
                 )
-                client_for = partial(open_client, settings, redact, connect=connect)
+                client_for = partial(open_client, settings, redact, connect=resources.connect)
                 with client_for() as client, client_for(short_timeout=True) as quick_client:
                     run = SyncRun(
-                        settings, request, result, Store(ready), client, quick_client, listener, clock, redact,
-                        open_spool,
-                    )  # fmt: skip
+                        settings=settings,
+                        request=request,
+                        result=result,
+                        store=Store(ready),
+                        client=client,
+                        quick_client=quick_client,
+                        listener=listener,
+                        clock=clock,
+                        redact=redact,
+                        open_spool=resources.open_spool,
+                    )
                     run.execute()
         except BillingError as error:
             result.error = result.error or error

@@ -15,7 +15,7 @@ from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.date_ranges import DateRange
 from etl.extract.spool import RecordSpool
-from etl.services.context import build_load_policy, open_client, open_source
+from etl.services.context import RunResources, build_load_policy, open_client, open_source
 from etl.services.erase import erase_number, normalise_number
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -104,7 +104,7 @@ class Account:
             NO_PROGRESS,
             redact=str,
             clock=lambda: self.now,
-            open_spool=self.open_spool,
+            resources=RunResources(open_spool=self.open_spool),
         )
         tally = report.counts
         return report.exit_code, (tally.new, tally.changed, tally.withdrawn), len(tally.rejected)

@@ -32,6 +32,7 @@ from etl.errors import Interrupted, SourceUnavailable
 from etl.extract.spool import RecordSpool
 from etl.model import ATTRIBUTES
 from etl.sandbox import Behaviour, Dataset, Sandbox
+from etl.services.context import RunResources
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
@@ -226,7 +227,7 @@ class Month(RuleBasedStateMachine):
                 replace(NO_PROGRESS, advance=step),
                 redact=str,
                 clock=lambda: now,
-                open_spool=self.open_spool,
+                resources=RunResources(open_spool=self.open_spool),
             )
         except (Interrupted, Killed):
             # Its thread may have a request in progress, which must not use up the next run's faults.

@@ -16,6 +16,7 @@ from etl.config.loader import parse_settings
 from etl.config.schema import Settings
 from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
+from etl.services.context import RunResources
 from etl.services.run import ProgressListener, RunRequest, SyncResult
 from etl.services.sync import run_sync
 from simulation.oracle import Oracle
@@ -147,9 +148,11 @@ class Laboratory:
                 NO_PROGRESS,
                 redact=str,
                 clock=lambda: now,
-                lock=lambda *_, **__: nullcontext(),
-                connect=vendor.connect,
-                open_database=lambda _url: nullcontext(self.engine),
+                resources=RunResources(
+                    lock=lambda *_, **__: nullcontext(),
+                    connect=vendor.connect,
+                    open_database=lambda _url: nullcontext(self.engine),
+                ),
             )
         except Exception as error:
             report = SyncResult(settings.account, request.command, request.dry_run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from contextlib import contextmanager
 
+from etl.services.context import RunResources
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 from support.run_helpers import NO_PROGRESS
@@ -33,7 +34,7 @@ def worker(pipe, barrier):
                 NO_PROGRESS,
                 redact=str,
                 clock=lambda: MORNING,
-                **options,
+                resources=RunResources(**options),
             )
             pipe.send((report.exit_code, str(report.error or "")))
         except BaseException as error:  # noqa: BLE001 - reported by the test
@@ -55,7 +56,11 @@ class ProcessPool:
             self.workers.append((process, parent_end))
 
     def run(self, *all_settings, **options):
-        """Start eight runs of one account, or of several in turn. Returns their exit codes and error lines."""
+        """Start eight runs of one account, or of several in turn, with these fields of their resources.
+
+        Returns:
+            Their exit codes and error lines.
+        """
         for number, (_, pipe) in enumerate(self.workers):
             pipe.send((all_settings[number % len(all_settings)], options))
         results = []

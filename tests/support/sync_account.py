@@ -15,6 +15,7 @@ from sqlalchemy import URL, Engine, event, select, text
 
 from etl.db.tables import billing_records, channels, metadata, sync_runs, sync_state, synced_days
 from etl.sandbox import Sandbox
+from etl.services.context import RunResources
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 from support.engines import open_engine
@@ -70,7 +71,7 @@ class Account:
             replace(NO_PROGRESS, advance=lambda *_: after_step()),
             redact=str,
             clock=lambda: MORNING,
-            **({} if lock is None else {"lock": lock}),
+            resources=RunResources() if lock is None else RunResources(lock=lock),
         )
         return report.exit_code, str(report.error or "")
 
