@@ -7,6 +7,7 @@ From a window of days down to the connection:
     json_source      complete days from JSON: requests, bisected until no answer can be truncated
     json_requests    requests with padded dates, or those that the vendor accepts instead
     json_answer      one answer, and the days that its request covers
+    short_requests   single days by the shortest requests, where longer ones are truncated or rejected
     csv_source       complete days from the export, of which one serves all windows
     open_export      the export in use, and the days for which it, or a later one, is complete
     csv_requests     downloads with a padded start date, or the one that the vendor accepts instead
