@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from etl.cli.each_account import for_each_account, load_valid
-from etl.cli.exit_codes import ExitCode
+from etl.cli.exit_codes import ExitCode, code_for_error
 from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import (
     DAY,
@@ -143,10 +143,11 @@ def _verify(
         alone: Whether no other account is verified: errors need no label.
 
     Returns:
-        The result as one JSON object.
+        The result as one JSON object, with the differences of the days that the vendor answered for.
 
     Raises:
-        SourceUnavailable: The vendor did not answer for every window. The differences are printed before.
+        SourceUnavailable: The vendor did not answer for every window. The differences are printed before. Not with
+            `--json`, where the object has the error.
     """
     from etl.services.verify import verify_account
 
@@ -160,9 +161,14 @@ def _verify(
     code = ExitCode.NEEDS_REVIEW if result.differences else ExitCode.OK
     if not options.as_json and not (options.verbosity < 0 and code == ExitCode.OK):
         _print_differences(options, settings.account, result)
-    if result.incomplete is not None:
+    document |= {"days": result.days, "differences": result.differences, "exit_code": code, "error": None}
+    if result.incomplete is None:
+        return document
+    if not options.as_json:
         raise result.incomplete
-    return document | {"days": result.days, "differences": result.differences, "exit_code": code, "error": None}
+    return document | {
+        "exit_code": code_for_error(result.incomplete), "error": options.redact(str(result.incomplete)),
+    }  # fmt: skip
 
 
 def _print_differences(options: OutputOptions, account: str, result: VerifyResult) -> None:
@@ -188,7 +194,15 @@ def _print_differences(options: OutputOptions, account: str, result: VerifyResul
             ((record.created_at, source, kind, ", ".join(record.fields)) for source, kind, record in records),
         )
     differing = {item.day for item in differences}
-    click.echo(f"{len(differing)} of {days} days differ; to make them equal to the vendor's:")
-    for days_in_a_row in split_into_windows(None, differing, size=len(differing)):
+    listed = {item.day for item in differences if item.vendor_records}
+    if gone := differing - listed:
+        click.echo(
+            f"the vendor lists no record of {len(gone)} of these days: it no longer serves them, or their records were "
+            "withdrawn; backfill fetches them again, and keeps suspect ones until they are accepted"
+        )
+    if not listed:
+        return
+    click.echo(f"{len(listed)} of {days} days differ; to make them equal to the vendor's:")
+    for days_in_a_row in split_into_windows(None, listed, size=len(listed)):
         since, until = days_in_a_row.first, days_in_a_row.last
         click.echo(f"  {options.command_line(account, 'backfill', '--since', since, '--until', until)}")

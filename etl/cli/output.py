@@ -41,7 +41,7 @@ class OutputOptions:
     def command_line(self, account: str, command: str, *words: object) -> str:
         """A command to paste, for an account and with the configuration of this one."""
         config = [] if self.config is None else ["--config", str(self.config)]
-        label = [] if account == "default" else ["--account", account]
+        label = [] if account == "default" and self.config is None else ["--account", account]
         return shlex.join(["billing-etl", *config, command, *map(str, words), *label])
 
     def set_up_logs(self) -> None:

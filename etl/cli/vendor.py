@@ -98,7 +98,10 @@ def _print_recent(account: str, recent: RecentRecords) -> None:
     if recent.note:
         click.secho(recent.note, fg="yellow")
     elif recent.missing:
-        click.echo(f"{recent.missing} of {len(recent.records)} are not in the database; billing-etl sync fetches them")
+        click.echo(
+            f"{recent.missing} of {len(recent.records)} are not in the database; billing-etl sync fetches them, except "
+            "those before the first day and those of purged days"
+        )
 
 
 def _print_authorisation(record: dict[str, Any]) -> None:

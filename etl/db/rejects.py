@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
 from etl.date_ranges import ONE_DAY, DateRange
 from etl.db.run_store import RunHandle, lock_account
@@ -142,13 +142,15 @@ def sync_rejects(
         elif remaining != possible:
             narrowed = {"asked_first": remaining.first, "asked_last": remaining.last}
             connection.execute(update(rejected_records).where(row.id == row_id).values(narrowed))
-    # An answer from the other source replaces the row of a record; the record stays acknowledged.
+    # An answer from the other source replaces the row of a record, or adds one if its day is unreadable: it stays
+    # acknowledged.
     acknowledged: dict[str, datetime] = {}
+    if listed and any(day is None for _, day, *_ in stored):
+        acknowledged |= _acknowledged_texts(connection, and_(row.account_id == run.account_id, row.day.is_(None)))
     # PostgreSQL accepts at most 65,535 parameters in one statement.
     for start in range(0, len(removed), DELETE_BATCH_SIZE):
         batch = row.id.in_(removed[start : start + DELETE_BATCH_SIZE])
-        marked = select(row.payload, row.acknowledged_at).where(batch, row.acknowledged_at.is_not(None))
-        acknowledged |= {_as_texts(payload): time for payload, time in connection.execute(marked)}
+        acknowledged |= _acknowledged_texts(connection, batch)
         connection.execute(delete(rejected_records).where(batch))
     possible = (_subtract(requested, previous_request) if previous_request else None) or requested
     if listed:
@@ -165,6 +167,13 @@ def sync_rejects(
                 for digest, item in listed.items()
             ],
         )  # fmt: skip
+
+
+def _acknowledged_texts(connection: Connection, condition: ColumnElement[bool]) -> dict[str, datetime]:
+    """When the quarantined records were acknowledged, by payload as texts."""
+    row = rejected_records.c
+    marked = select(row.payload, row.acknowledged_at).where(condition, row.acknowledged_at.is_not(None))
+    return {_as_texts(payload): time for payload, time in connection.execute(marked)}
 
 
 def payload_hash(payload: str) -> str:

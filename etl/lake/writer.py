@@ -6,6 +6,7 @@ leaves data files that no snapshot names, and the next export writes the same da
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,7 +45,7 @@ class LedgerMismatch(BillingError):
     def __init__(self, label: str, day: date) -> None:
         super().__init__(
             f"the records of {day} do not add up to the day ledger, and nothing of {label} is exported; "
-            f"billing-etl backfill --since {day} --until {day} --account {label} repairs it"
+            f"billing-etl backfill --since {day} --until {day} --account {shlex.quote(label)} repairs it"
         )
         self.label = label
 

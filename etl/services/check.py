@@ -16,8 +16,11 @@ from etl.checks.filesystem import require_free_space
 from etl.checks.runner import CheckResult, check_database, check_vendor, run_check
 from etl.checks.vendor import COMPARED_RECORDS, NewestRecord, check_newest
 from etl.config.schema import Settings
+from etl.date_ranges import DateRange
 from etl.db.accounts import DateSemantics, load_date_semantics, save_date_semantics
+from etl.db.days import purged_days
 from etl.db.engine import database_exists, read_connection
+from etl.db.errors import translate_errors
 from etl.db.migrate import has_current_schema
 from etl.db.run_store import find_account
 from etl.errors import ConfigError
@@ -79,11 +82,16 @@ def _look_up_newest(engine: Engine, settings: Settings, answer: VendorRecords) -
     account = find_stored_account(engine, settings)
     compared = compare_newest(engine, account, answer, COMPARED_RECORDS)
     newest = newest_record(compared.records)
+    note = compared.note
+    if newest is not None and not newest.stored and account.id is not None:
+        day = newest.created_at.date()
+        with translate_errors(), read_connection(engine) as connection:
+            note = "its day was purged" if purged_days(connection, account.id, DateRange(day, day)) else note
     return NewestRecord(
         created_at=newest.created_at if newest else None,
         is_stored=newest is not None and newest.stored,
         watermark=account.watermark,
-        note=compared.note,
+        note=note,
         rejection_reason=compared.rejected[0].reason if compared.rejected else "",
     )
 

@@ -70,12 +70,35 @@ def test_verify_prints_commands_that_repair_what_it_found(synced, vendor, record
     assert PHONE not in done.out
     commands = re.findall(r"^  billing-etl (.+)$", done.out, re.MULTILINE)
     assert commands == [
-        "--config 'a b.toml' backfill --since 2025-03-02 --until 2025-03-02",
-        "--config 'a b.toml' backfill --since 2025-03-05 --until 2025-03-06",
+        "--config 'a b.toml' backfill --since 2025-03-02 --until 2025-03-02 --account default",
+        "--config 'a b.toml' backfill --since 2025-03-05 --until 2025-03-06 --account default",
     ]
     for command in commands:
         assert synced(*shlex.split(command)).code == 0
     assert synced("verify").code == 0
+
+
+def test_verify_advises_no_backfill_of_days_of_which_the_vendor_lists_nothing(synced, vendor):
+    vendor.dataset.replace([item for item in vendor.dataset.records if item["created_at"] >= "2025-03-03"])
+    with closing(sqlite3.connect(synced.folder / "billing.db")) as database, database:
+        database.execute("UPDATE billing_records SET price = '7.000000' WHERE created_at LIKE '2025-03-05 10:00:00%'")
+    done = synced("verify")
+    assert (done.code, "the vendor lists no record of 2 of these days" in done.out) == (65, True), done
+    commands = re.findall(r"^  billing-etl (.+)$", done.out, re.MULTILINE)
+    assert commands == ["backfill --since 2025-03-05 --until 2025-03-05"]
+
+
+def test_verify_with_json_has_the_differences_of_the_other_days_where_one_has_no_answer(synced, vendor):
+    with closing(sqlite3.connect(synced.folder / "billing.db")) as database, database:
+        database.execute("UPDATE billing_records SET price = '7.000000' WHERE created_at LIKE '2025-03-02 10:00:00%'")
+    vendor.dataset.replace(
+        item | {"price": "x"} if item["created_at"].startswith("2025-03-09") else item
+        for item in vendor.dataset.records
+    )
+    done = synced("verify", "--json")
+    [account] = json.loads(done.out)["accounts"]
+    assert (done.code, account["exit_code"], [day["day"] for day in account["differences"]]) == (69, 69, ["2025-03-02"])
+    assert "1 days cannot be verified, beginning with 2025-03-09" in account["error"]
 
 
 def test_requests_are_logged_with_dates_and_size_without_secrets(billing, vendor):

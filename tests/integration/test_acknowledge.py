@@ -129,6 +129,18 @@ def test_a_record_stays_acknowledged_when_the_source_changes(nights):
     assert nights.stored() == [("2026-03-09", NOON)] * 2
 
 
+def test_a_record_without_a_readable_day_stays_acknowledged_when_the_source_changes(nights):
+    nights.vendor.dataset.replace([*GOOD, charge("yesterday", phone="89243555100")])
+    assert nights.run() == (65, 1, 0)
+    assert nights.acknowledge(1) == 1
+    for down in (False, True, False, True, False):
+        nights.vendor.faults.clear()
+        if down:
+            nights.vendor.faults.add("status", action="post_billing_data", status=503, times=None)
+        assert nights.run()[0] == 0
+        assert all(record.acknowledged_at for record in list_rejected([nights.settings], with_others=False).records)
+
+
 def test_an_acknowledged_record_of_an_erased_person_stays_acknowledged(nights):
     nights.run()
     nights.acknowledge(1)
