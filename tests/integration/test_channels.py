@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event, select, text, update
@@ -24,6 +25,7 @@ from etl.services.sync import run_sync
 from etl.services.verify import verify_account
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "channels.md"
 OWN = (ChannelRule("message", min_price=Decimal(1)), ChannelRule("call", status_info="ok"))
 
 
@@ -127,6 +129,21 @@ def test_each_record_has_a_channel_and_each_day_its_totals(shop):
         (pytest.approx(1), pytest.approx(Decimal("0.1"), abs=0)) if shop.engine.dialect.name != "sqlite" else (1.0, 0.1)
     ]
     assert not any("channels" in message for message in shop.messages)
+
+
+def test_the_queries_of_the_page_count_repeats_and_add_no_currencies(shop, sandbox):
+    by_channel, texts = re.findall(r"```sql\n(.+?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    listed = {(row[0], Decimal(str(row[2])), int(row[3])) for row in shop.query(texts)}
+    assert listed == {
+        ("sms", Decimal("3.25"), 1), ("call back", Decimal("0.1"), 3), ("unknown", Decimal(0), 1),
+        ("telegram", Decimal("0.6"), 1), ("flash call", Decimal("0.2"), 1), ("unknown", Decimal(5), 1),
+    }  # fmt: skip
+    other = settings_of(shop.settings.database_url, sandbox, date(2026, 3, 1), account="kz", currency="KZT")
+    shop.sync(account=other.account, api_token=other.api_token, currency="KZT")
+    names = ("call back", "flash call", "sms", "telegram", "unknown")
+    assert sorted(row[:2] for row in shop.query(by_channel)) == [
+        (name, code) for name in names for code in ("KZT", "RUB")
+    ]
 
 
 def test_totals_follow_late_corrected_and_withdrawn_records(shop):

@@ -194,3 +194,20 @@ def test_every_question_of_the_page_is_answered_by_one_query(books):
     if books.reader.dialect.name == "postgresql":
         assert next(answers) == [(books.booked,)]
     assert list(answers) == []
+
+
+def test_the_forecast_has_the_mean_for_missing_days(database_url, sandbox):
+    (forecast,) = (query for _, query in QUERIES if "AS forecast" in query)
+    settings = settings_of(database_url, sandbox, date(2026, 4, 1))
+    sandbox.dataset.replace(
+        {**next(charges()), "created_at": f"{day}T09:00:00", "price": Decimal("0.2")}
+        for day in DateRange(date(2026, 4, 1), TODAY).days()
+    )
+    for request in (RunRequest("sync", None, date(2026, 4, 3)), RunRequest("backfill", date(2026, 4, 8), TODAY)):
+        result = run_sync(settings, request, NO_PROGRESS, redact=str, clock=lambda: MORNING)
+        assert result.error is None
+    with new_engine(database_url).connect() as connection:
+        days = connection.execute(text("SELECT days_missing, days_open, days_ahead FROM monthly_close")).one()
+        ((*_, spend),) = connection.execute(text(forecast))
+    assert days == (4, 1, 20)
+    assert plain(spend) == Decimal("0.2") * 30
