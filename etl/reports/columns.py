@@ -60,6 +60,10 @@ _TIME_TYPES: Final = frozenset({ColumnType.DAY, ColumnType.WALL_CLOCK, ColumnTyp
 
 _ACCOUNT_COLUMNS: Final = ("account", "BillingAccountId")
 _PERIOD_COLUMNS: Final = ("created_at", "day", "month", "ChargePeriodStart")
+_VIEWS_OF_RECORDS: Final = frozenset(
+    {"billing", "daily_spend", "hourly_spend", "delivery_by_operator", "daily_channels", "restatement_lines"}
+)
+"""Views whose rows go when the records of their day are purged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +86,9 @@ class ExportView:
     period_column: str | None
 
     @property
-    def has_days(self) -> bool:
-        """Whether each row belongs to one day."""
-        return self.period_column not in {None, "month"}
+    def lacks_purged_days(self) -> bool:
+        """Whether the view has no rows of days whose records were purged."""
+        return self.name in _VIEWS_OF_RECORDS
 
 
 def _describe_view(name: str) -> ExportView:

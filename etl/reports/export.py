@@ -38,7 +38,7 @@ class ExportResult:
     Attributes:
         rows: Number of exported rows.
         unknown_days: Number of selected days that were not complete at `selection.as_of`, and so are left out.
-        purged_days: Number of selected days whose records were purged.
+        purged_days: Number of selected days that are left out because their records were purged.
     """
 
     rows: int
@@ -102,7 +102,7 @@ def export_records(
     with translate_errors(), signals.deferred(), read_connection(engine) as connection:
         require_schema(connection)
         unknown = 0
-        purged = count_purged_days(connection, selection) if selection.view.has_days else 0
+        purged = count_purged_days(connection, selection) if selection.view.lacks_purged_days else 0
         if selection.as_of:
             unknown = count_incomplete_days(connection, selection, selection.as_of.astimezone(zone).date())
         # After an error, the file is removed before the result is closed: MariaDB's driver first reads all its rows.

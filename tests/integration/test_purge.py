@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
 from itertools import count
 
 import pytest
@@ -33,6 +35,10 @@ from etl.db.tables import (
 from etl.errors import ConcurrentRunError, ConfigError
 from etl.model import day_bounds
 from etl.ops.status_query import read_account_statuses
+from etl.reports.columns import EXPORT_VIEWS
+from etl.reports.csv_writer import csv_writer
+from etl.reports.export import export_records
+from etl.reports.query import ExportFilter
 from etl.services.purge import RetentionAge, purge_account
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -154,6 +160,24 @@ def test_a_purged_month_keeps_its_figures_and_no_run_restores_its_records(shop):
     assert shop.run("accept", FIRST, FIRST).exit_code == 78
     assert shop.figures()["monthly_spend"] == before["monthly_spend"]
     assert shop.rows()[0] == rows[0] - 53
+
+
+def test_an_export_reports_purged_days_of_the_views_that_lose_them(shop):
+    def exported():
+        return {
+            name: export_records(shop.engine, ExportFilter(view=view), csv_writer(), nullcontext(BytesIO()), zone=UTC)
+            for name, view in EXPORT_VIEWS.items()
+        }
+
+    before = exported()
+    shop.purge()
+    after = exported()
+    assert {name: result.purged_days for name, result in after.items()} == {
+        name: 12 if result.rows < before[name].rows else 0 for name, result in after.items()
+    }
+    assert {name for name, result in after.items() if result.purged_days} == {
+        "billing", "daily_spend", "hourly_spend", "delivery_by_operator", "daily_channels", "restatement_lines",
+    }  # fmt: skip
 
 
 def test_verify_skips_purged_days(small_shop):
