@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import sqlite3
 import sys
 from contextlib import closing
@@ -145,7 +146,9 @@ def as_drawn(rows, columns):
     def value(name, kind, given):
         if given is None:
             return None
-        return f"{float(given):.12g}" if kind is ColumnType.AMOUNT else given if isinstance(given, int) else str(given)
+        if kind is ColumnType.AMOUNT:
+            return Decimal(f"{given:.6f}") if isinstance(given, float) else Decimal(given)
+        return given if isinstance(given, int) else str(given)
 
     compared = {name: kind for name, kind in columns.items() if name != "hours_behind"}
     drawn = [{name: value(name, kind, row[name]) for name, kind in compared.items()} for row in rows]
@@ -181,7 +184,8 @@ def test_each_chart_has_the_rows_of_the_database_for_each_set_of_filters(account
                 drawn = client.rows(name, **filters)
                 assert as_drawn(drawn, query.columns) == expected[name], (name, filters)
                 amounts = [column for column, kind in query.columns.items() if kind is ColumnType.AMOUNT]
-                assert all(isinstance(row[column], float | None) for row in drawn for column in amounts)
+                for given in (row[column] for row in drawn for column in amounts):
+                    assert given is None or isinstance(given, float) is (abs(float(given)) < 1_000_000_000)
 
 
 def test_the_page_is_the_filtered_report_with_notices_and_links_to_rows(account_files):
@@ -227,6 +231,18 @@ def test_the_rows_of_a_chart_can_be_shown_and_saved_as_text(client):
     saved = client.get("/billing/days.csv")
     assert saved.headers["content-type"].startswith("text/plain")
     assert len(saved.text.splitlines()) > len(LISTED)
+
+
+def test_a_saved_csv_has_no_formula(sqlite_url, sandbox, tmp_path):
+    settings = settings_of(sqlite_url, sandbox, date(2026, 3, 6), account="=1;+2")
+    assert run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, clock=lambda: NOW).error is None
+    create_snapshot(new_engine(sqlite_url), tmp_path / "snapshot.db")
+    for path, at_rest in ((database_file(sqlite_url), False), (tmp_path / "snapshot.db", True)):
+        client = DashboardClient(path, at_rest=at_rest)
+        saved = list(csv.DictReader(client.get("/billing/days.csv").text.splitlines()))
+        assert {row["account"] for row in saved} == {"'=1;'+2"}
+        assert {row["account"] for row in client.rows("days", account="=1;+2")} == {"=1;+2"}
+        assert "=1;+2" in client.get("/billing/days").text
 
 
 PRYING = [

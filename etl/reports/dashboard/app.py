@@ -35,6 +35,11 @@ Application = Callable[
 """An ASGI application."""
 _ACCOUNT: Final = "(:account = '' OR account = :account)"
 _DAYS: Final = "(:since = '' OR day >= :since) AND (:until = '' OR day <= :until)"
+_EXPRESSIONS: Final = {
+    ColumnType.AMOUNT: "CASE WHEN abs({0}) < 1000000000 THEN CAST({0} AS REAL) ELSE {0} END",
+    ColumnType.LABEL: "CASE WHEN :_request_format = 'csv' THEN escape_formula({0}) ELSE {0} END",
+}
+"""SQL of a value by column type; `datasette_hooks` defines the parameter and the function."""
 
 
 def require_libraries() -> None:
@@ -98,9 +103,12 @@ def open_dashboard(path: Path, engine: Engine, options: PageOptions, *, at_rest:
 
 
 def _query(dataset: str) -> str:
-    """The query of a dataset with amounts as numbers: large amounts in views, and all in snapshots, are text."""
+    """The query of a dataset with values as Datasette writes them.
+
+    Amounts are numbers where those are exact: in snapshots they all are text. Labels are safe for spreadsheets in CSV.
+    """
     columns = (
-        f"CAST({name} AS REAL) AS {name}" if column_type is ColumnType.AMOUNT else name
+        f"{_EXPRESSIONS.get(column_type, '{0}').format(name)} AS {name}"
         for name, column_type in QUERIES[dataset].columns.items()
     )
     return f"SELECT {', '.join(columns)} FROM (\n{build_query(dataset, 'sqlite', accounts=_ACCOUNT, days=_DAYS)}\n)"

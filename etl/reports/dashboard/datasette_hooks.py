@@ -1,4 +1,4 @@
-"""Hooks of Datasette: the dashboard's page, its style for Datasette's own pages, and failed requests in one line.
+"""Hooks of Datasette: the dashboard's page, the style of Datasette's pages, CSV without formulas, errors in one line.
 
 Datasette's own error handler prints a traceback with the values of all variables.
 """
@@ -15,6 +15,7 @@ from datasette import Response, hookimpl  # type: ignore[import-untyped]  # unty
 from datasette.plugins import pm  # type: ignore[import-untyped]
 
 from etl.errors import BillingError, ConfigError
+from etl.reports.csv_writer import escape_formula
 from etl.reports.dashboard.page import DashboardPage
 
 _DATASETTE_HANDLER: Final = "datasette.handle_exception"
@@ -50,6 +51,18 @@ def register_routes() -> Any:
         (r"^/$", _show_page),
         (r"^/-/billing\.css$", _show_style),
     ]
+
+
+@hookimpl  # type: ignore[untyped-decorator]  # untyped
+def register_magic_parameters() -> Any:
+    """Datasette hook: `:_request_format`, the extension of the request's path."""
+    return [("request", lambda key, request: request.url_vars[key])]
+
+
+@hookimpl  # type: ignore[untyped-decorator]  # untyped
+def prepare_connection(conn: Any) -> None:
+    """Datasette hook: the functions of the queries."""
+    conn.create_function("escape_formula", 1, escape_formula, deterministic=True)
 
 
 @hookimpl  # type: ignore[untyped-decorator]  # untyped
