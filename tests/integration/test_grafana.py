@@ -14,8 +14,10 @@ from conftest import fresh_database
 from sqlalchemy import text
 from support.run_helpers import NO_PROGRESS, settings_of
 
+from etl.date_ranges import DateRange
 from etl.db.engine import new_engine
 from etl.db.view_columns import VIEW_COLUMNS
+from etl.reports.charts.count_specs import DAY_STATES
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
@@ -86,7 +88,7 @@ def test_the_queries_read_only_views_and_no_personal_column():
     }
     assert read == {
         "daily_spend", "monthly_spend", "delivery_by_operator", "hourly_spend", "daily_channels", "restated_days",
-        "balance_proof", "freshness",
+        "balance_proof", "calendar", "freshness",
     }  # fmt: skip
     for sql in panel_queries().values():
         assert not re.search(r"\b(phone|code_auth|status_info|billing|accounts|synced_days)\b", sql)
@@ -149,6 +151,19 @@ def test_every_query_of_the_dashboard_returns_the_columns_of_its_panel(database)
         "Spend by channel",
     ):
         assert rows[title], title
+
+
+def test_the_states_of_days_include_missing_days(database):
+    (panel,) = (panel for panel in DASHBOARD["panels"] if panel["title"] == "State of each day")
+    (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
+    assert set(mapping["options"]) == set(DAY_STATES)
+    with database.connect() as connection, connection.begin() as transaction:
+        connection.execute(text("DELETE FROM synced_days WHERE day = '2026-03-05'"))
+        sql = filled_in(panel_queries()["State of each day"]).replace(":", r"\:")
+        states = {row.time.date(): row.value for row in connection.execute(text(sql))}
+        transaction.rollback()
+    assert list(states) == list(DateRange(date(2026, 3, 1), date(2026, 3, 11)).days())
+    assert states[date(2026, 3, 5)] == "missing"
 
 
 def test_amounts_of_different_currencies_are_not_added(database):
