@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import fresh_database
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.date_ranges import DateRange
 from etl.db.engine import new_engine
+from etl.db.tables import balance_snapshots
 from etl.db.view_columns import VIEW_COLUMNS
 from etl.reports.charts.count_specs import DAY_STATES
 from etl.services.run import RunRequest
@@ -176,6 +178,32 @@ def test_amounts_of_different_currencies_are_not_added(database):
                 for title, sql in totals.items()}  # fmt: skip
     assert all({row["currency"] for row in found} == {"RUB"} for found in rows.values())
     assert sum(row["spend"] for row in rows["Spend by channel"]) == rows["Spend"][0]["spend"]
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "charges"),
+    [
+        pytest.param([(30, 100, 0), (29, 97, 0)], 0, id="in progress"),
+        pytest.param([(30, 100, 0), (29, 97, 0), (6, 97, 3), (5, 97, 3)], 0, id="recorded by the next run"),
+        pytest.param([(40, 100, 0), (30, 100, 3), (29, 97, 3), (6, 97, 3)], 0, id="recorded by the same run"),
+        pytest.param([(30, 100, 0), (29, 97, 0), (6, 597, 3), (5, 597, 3)], 0, id="and a top-up after it"),
+        pytest.param([(30, 100, 0), (29, 97, 0), (6, 95, 4), (5, 95, 4)], 1, id="recorded in part"),
+        pytest.param([(30, 100, 0), (6, 50, 0), (5, 50, 0)], 1, id="between runs"),
+        pytest.param([(90, 100, 0), (70, 50, 0), (6, 50, 0), (5, 50, 0)], 0, id="earlier"),
+        pytest.param([(30, 100, 0), (29, 600, 0), (6, 550, 0), (5, 550, 0)], 1, id="after a top-up"),
+    ],
+)
+def test_the_alert_of_unexplained_charges_allows_for_charges_in_progress(database, snapshots, charges):
+    """Each snapshot: hours ago, balance, recorded spend."""
+    with database.connect() as connection, connection.begin() as transaction:
+        connection.execute(text("DELETE FROM balance_snapshots"))
+        for hours, balance, spend in snapshots:
+            taken_at = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=hours)
+            row = {"taken_at": taken_at, "balance": Decimal(balance), "recorded_spend": Decimal(spend)}
+            connection.execute(insert(balance_snapshots).values(account_id=1, **row))
+        rows = connection.execute(text(alert_queries()["Unexplained charge"].replace("::", r"\:\:"))).all()
+        transaction.rollback()
+    assert rows == ([("default", charges)] if charges else [])
 
 
 def test_an_alert_names_the_account_that_needs_attention(database):
