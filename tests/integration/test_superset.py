@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +21,7 @@ from etl.services.sync import run_sync
 
 BUNDLE = Path(__file__).parents[2] / "bi" / "superset"
 FILES = {str(path.relative_to(BUNDLE)): yaml.safe_load(path.read_text("utf-8")) for path in BUNDLE.rglob("*.yaml")}
+AMOUNTS = re.compile(r"spend|closing|charged|top_ups|unexplained|restated|delta")
 PERSONAL = {("billing", name) for name in ("phone", "code_auth", "status_info")}
 
 
@@ -110,6 +112,22 @@ def test_a_chart_uses_columns_of_its_dataset(name):
     assert used
     assert used <= has
     assert CHARTS[name]["viz_type"] == CHARTS[name]["params"]["viz_type"]
+
+
+def test_amounts_of_different_currencies_are_not_added():
+    (chosen,) = (one for one in DASHBOARD["metadata"]["native_filter_configuration"] if one["name"] == "Currency")
+    values = chosen["controlValues"]
+    assert chosen["requiredFirst"]
+    assert (values["enableEmptyFilter"], values["defaultToFirstItem"], values["multiSelect"]) == (True, True, False)
+    excluded = {box["uuid"] for box in placed() if box["chartId"] in chosen["scope"]["excluded"]}
+    assert len(excluded) == len(chosen["scope"]["excluded"])
+    for name, chart in CHARTS.items():
+        dataset, params = VIEW_OF[chart["dataset_uuid"]], chart["params"]
+        is_filtered = chart["uuid"] not in excluded
+        assert not is_filtered or "currency" in {column["column_name"] for column in dataset["columns"]}, name
+        used = set(names_in(params))
+        sums = {metric["metric_name"] for metric in dataset["metrics"] if AMOUNTS.search(metric["expression"])}
+        assert is_filtered or not used & sums or "account" in params["groupby"], name
 
 
 def test_tables_show_text_as_text():
