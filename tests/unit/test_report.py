@@ -23,7 +23,7 @@ def dataset_rows(*states, complete=date(2026, 3, 31), account="shop"):
         for n, state in enumerate(states)
     ]  # fmt: skip
     freshness = {"account": account, "last_synced_date": complete, "last_success_at": NOW, "hours_behind": Decimal(9),
-                 "open_days": 0, "suspect_days": 0}  # fmt: skip
+                 "open_days": 0, "suspect_days": 0, "retired_at": None}  # fmt: skip
     count = {"records": len(days), "delivered": len(days)}
     operators = [{"operator": None, **count, "spend": Decimal("0.2") * len(days)}]
     hours = [{"weekday": 7, "hour": 10, **count, "days": 1}]
@@ -48,6 +48,18 @@ def test_figures_are_final_before_the_first_day_that_may_still_change(states, co
     figures = compute_totals(dataset_rows(*states, complete=complete), ["shop"], None, None)
     assert figures.closed_through == (date(2026, 3, through) if through else None)
     assert figures.unsettled == [date(2026, 3, day) for day in unsettled]
+
+
+@pytest.mark.parametrize(("retired_at", "unsettled"), [(None, [1, 2, 3]), (NOW, [3])], ids=["behind", "retired"])
+def test_days_are_compared_with_the_last_complete_day_of_their_own_account(retired_at, unsettled):
+    shop = dataset_rows("closed", "closed", "settling")
+    other = dataset_rows("closed", "open", complete=None, account="other")
+    other["freshness"][0]["retired_at"] = retired_at
+    rows = {name: [*shop[name], *other[name]] for name in shop}
+    assert [day.day for day in compute_totals(rows, ["shop", "other"], None, None).unsettled] == unsettled
+    page = render_page(ReportData(compute_totals(rows, ["shop", "other"], None, None), rows), "", NOW)
+    assert "Not over when last fetched: Mon 2 Mar 2026." in page
+    assert ("Final through Mon 2 Mar 2026.</strong> 1 later day may still change" in page) == bool(retired_at)
 
 
 def test_a_range_may_extend_to_the_ends_of_the_calendar():

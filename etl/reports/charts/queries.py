@@ -152,7 +152,7 @@ ORDER BY day, account"""
 
 
 def _query_freshness(_backend: str, selected: str) -> str:
-    return f"""SELECT account, last_synced_date, last_success_at, hours_behind, open_days, suspect_days
+    return f"""SELECT account, last_synced_date, last_success_at, hours_behind, open_days, suspect_days, retired_at
 FROM freshness
 WHERE {selected}
 ORDER BY account"""
@@ -259,6 +259,7 @@ QUERIES: Final[dict[str, Query]] = {
             "hours_behind": ColumnType.HOURS,
             "open_days": ColumnType.NUMBER,
             "suspect_days": ColumnType.NUMBER,
+            "retired_at": ColumnType.MICROSECOND_UTC,
         },
         _query_freshness,
         has_days=False,

@@ -51,7 +51,8 @@ class ReportTotals:
         balances: Last known balance within the days by account; accounts without a balance are missing.
         balance_day: Day of the latest balance, in UTC.
         closed_through: Last day with charges before the first that may still change; None if all may change.
-        unsettled: Days that may still change: not closed, or after a day that was never fetched completely.
+        unsettled: Days that may still change: not closed, or after a day of their account that was never fetched
+            completely. Those of a retired account do not change.
         suspect: Days whose latest answer was implausible.
         missing: Days, between the first and the last stored one of an account, that were never stored.
         open: Days that were not over when they were last fetched.
@@ -124,9 +125,22 @@ def add_days(days: Iterable[Mapping[str, Any]]) -> Totals:
     )
 
 
+def retired_accounts(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
+    """Labels of the accounts that no run fetches any more, by the rows of the query `freshness`."""
+    return {row["account"] for row in rows["freshness"] if row["retired_at"]}
+
+
 def _unsettled(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[date]:
-    complete_through = min((row["last_synced_date"] or date.min for row in rows["freshness"]), default=date.min)
-    return sorted({row["day"] for row in rows["days"] if row["day_state"] != "closed" or row["day"] > complete_through})
+    complete_through = {row["account"]: row["last_synced_date"] or date.min for row in rows["freshness"]}
+    retired = retired_accounts(rows)
+    return sorted(
+        {
+            row["day"]
+            for row in rows["days"]
+            if row["account"] not in retired
+            and (row["day_state"] != "closed" or row["day"] > complete_through.get(row["account"], date.min))
+        }
+    )
 
 
 def _ratio(amount: Decimal, count: int, step: Decimal) -> Decimal | None:
