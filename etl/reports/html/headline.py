@@ -85,7 +85,7 @@ def build_tiles(
         [
             f"{format_amount(repeated)} {currency} of it for charges listed more than once"
             if repeated
-            else "no charge is listed twice",
+            else "none of it for charges listed more than once",
             *(_describe_forecast(forecast, currency) if forecast else ()),
             *(_describe_budget(budget, currency) if budget else ()),
         ],

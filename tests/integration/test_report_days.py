@@ -1,0 +1,58 @@
+"""The report of days that are missing, empty, purged or of other accounts, and its notices, from real runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from support.engines import open_engine
+from support.run_helpers import NO_PROGRESS, settings_of
+from support.sync_account import vendor_record
+
+from etl.date_ranges import DateRange
+from etl.reports.html.page import render_page
+from etl.reports.html.report import load_report
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
+
+NOW = datetime(2026, 4, 20, 6, 30, tzinfo=UTC)
+
+
+class Shop:
+    """An account with one charge of 0.2 on each day, and its reports."""
+
+    def __init__(self, url, vendor, first, **changes):
+        self.vendor, self.now = vendor, NOW
+        self.settings = settings_of(url, vendor, first, lookback_days=3, **changes)
+        self.engine = open_engine(url)
+        days = DateRange(first, NOW.date()).days()
+        self.records = {day: [vendor_record(f"{day}T00:00:00")] for day in days}
+
+    def run(self, command="sync", since=None, until=None):
+        self.vendor.dataset.replace(record for records in self.records.values() for record in records)
+        self.now += timedelta(minutes=1)
+        done = run_sync(
+            self.settings, RunRequest(command, since, until), NO_PROGRESS, redact=str, clock=lambda: self.now
+        )
+        assert done.error is None
+
+    def report(self, since=None, until=None, labels=(), budgets=None):
+        labels = list(labels) or [self.settings.account]
+        with self.engine.connect() as connection:
+            return load_report(connection, labels, since, until, NOW.date(), budgets or {})
+
+    def page(self, since=None, until=None, labels=()):
+        return render_page(self.report(since, until, labels), "", NOW)
+
+
+@pytest.fixture
+def shop(database_url, sandbox):
+    return Shop(database_url, sandbox, date(2026, 1, 1))
+
+
+def test_free_charges_that_are_listed_twice_are_not_denied(shop):
+    shop.records[date(2026, 4, 10)] = [vendor_record("2026-04-10T10:00:00", "0")] * 3
+    shop.run("backfill", date(2026, 4, 10), NOW.date())
+    page = shop.page()
+    assert "listed twice" not in page
+    assert "none of it for charges listed more than once" in page
