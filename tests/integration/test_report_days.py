@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -12,10 +14,12 @@ from support.sync_account import vendor_record
 from etl.date_ranges import DateRange
 from etl.reports.html.page import render_page
 from etl.reports.html.report import load_report
+from etl.services.close import CloseRequest, close_month
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
 NOW = datetime(2026, 4, 20, 6, 30, tzinfo=UTC)
+MARCH = date(2026, 3, 1)
 
 
 class Shop:
@@ -35,6 +39,11 @@ class Shop:
             self.settings, RunRequest(command, since, until), NO_PROGRESS, redact=str, clock=lambda: self.now
         )
         assert done.error is None
+
+    def book(self, month):
+        self.now += timedelta(minutes=1)
+        booked = close_month(self.settings, CloseRequest(month), is_configured=True, wait=0, clock=lambda: self.now)
+        assert booked.outcome == "booked"
 
     def report(self, since=None, until=None, labels=(), budgets=None):
         labels = list(labels) or [self.settings.account]
@@ -56,3 +65,20 @@ def test_free_charges_that_are_listed_twice_are_not_denied(shop):
     page = shop.page()
     assert "listed twice" not in page
     assert "none of it for charges listed more than once" in page
+
+
+def test_a_booking_keeps_its_currency(shop):
+    shop.run("backfill", date(2026, 2, 1), date(2026, 2, 28))
+    shop.run("sync", MARCH)
+    shop.book(MARCH)
+    assert "Booked, RUB" in shop.page()
+    shop.settings = replace(shop.settings, currency="KZT")
+    shop.run()
+    page = shop.page()
+    assert "Spend, KZT" in page
+    assert re.findall(r"<th[^>]*>((?:Booked|Changed since)[^<]*)", page) == ["Booked, RUB", "Changed since, RUB"]
+    shop.book(date(2026, 2, 1))
+    page = shop.page()
+    assert re.findall(r"<th[^>]*>((?:Booked|Changed since)[^<]*)", page) == ["Booked", "Changed since"]
+    assert "<td>5.60 KZT</td><td>0.00 KZT</td>" in page
+    assert "<td>6.20 RUB</td><td>0.00 RUB</td>" in page

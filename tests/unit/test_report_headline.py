@@ -161,7 +161,8 @@ def test_a_missing_day_is_a_notice_and_a_booked_month_shows_its_booked_spend():
         {"account": "shop", "day": day, "day_state": state, "records": 10, "spend": Decimal(1)}
         for day, state in ((date(2026, 1, 2), "missing"), (date(2026, 1, 4), "missing"), (date(2026, 1, 5), "closed"))
     ]
-    booked = {"restated": Decimal(2), "booked": Decimal("29.5"), "changed_since_close": Decimal("1.5")}
+    booked = {"restated": Decimal(2), "booked": Decimal("29.5"), "changed_since_close": Decimal("1.5"),
+              "closed_in": "RUB"}  # fmt: skip
     rows = {name: [] for name in QUERIES} | {
         "days": days(31),
         "calendar": calendar,

@@ -83,7 +83,7 @@ ORDER BY 3 DESC, channel, currency"""
 
 def _query_months(_backend: str, selected: str) -> str:
     return f"""SELECT s.account, s.month AS day, s.records, s.delivered, s.spend, s.restated,
-  c.booked, c.changed_since_close
+  c.booked, c.changed_since_close, c.currency AS closed_in
 FROM (
   SELECT account, month, records, delivered, spend, restated
   FROM monthly_spend
@@ -182,6 +182,7 @@ QUERIES: Final[dict[str, Query]] = {
             "restated": ColumnType.AMOUNT,
             "booked": ColumnType.AMOUNT,
             "changed_since_close": ColumnType.AMOUNT,
+            "closed_in": ColumnType.LABEL,
         },
         _query_months,
         has_days=False,

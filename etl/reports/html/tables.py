@@ -162,10 +162,25 @@ def _months_tables(totals: ReportTotals, rows: Rows, currency: str) -> list[Tabl
     ]
     if any(booked is not None for booked in _values(rows, "booked")):
         columns += [
-            _amount_column("Booked", _values(rows, "booked"), currency=currency),
-            _amount_column("Changed since", _values(rows, "changed_since_close"), currency=currency, signed=True),
+            _booking_column("Booked", rows, "booked"),
+            _booking_column("Changed since", rows, "changed_since_close", signed=True),
         ]
     return [Table("Figures of each month", columns, collapsible=False)]
+
+
+def _booking_column(title: str, rows: Rows, name: str, *, signed: bool = False) -> Column:
+    """Amounts of bookings, which keep the currency of the account at their time."""
+    amounts = _values(rows, name)
+    currencies = [None if row[name] is None else row["closed_in"] for row in rows]
+    known = {currency for currency in currencies if currency}
+    if len(known) == 1:
+        return _amount_column(title, amounts, currency=known.pop(), signed=signed)
+    places = decimal_places(amounts)
+    cells = [
+        f"{format_amount(amount, places, signed=signed)} {currency}" if currency else EMPTY
+        for amount, currency in zip(amounts, currencies, strict=True)
+    ]
+    return Column(title, cells)
 
 
 def _delivery_by_operator_tables(_totals: ReportTotals, rows: Rows, currency: str) -> list[Table]:
