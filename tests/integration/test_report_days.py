@@ -15,6 +15,7 @@ from etl.date_ranges import DateRange
 from etl.reports.html.page import render_page
 from etl.reports.html.report import load_report
 from etl.services.close import CloseRequest, close_month
+from etl.services.purge import RetentionAge, purge_account
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
@@ -44,6 +45,12 @@ class Shop:
         self.now += timedelta(minutes=1)
         booked = close_month(self.settings, CloseRequest(month), is_configured=True, wait=0, clock=lambda: self.now)
         assert booked.outcome == "booked"
+
+    def purge(self):
+        """Purge January."""
+        self.now += timedelta(minutes=1)
+        age = RetentionAge(2, "m")
+        purge_account(self.settings, age, explicit_account=True, dry_run=False, wait=0, clock=lambda: self.now)
 
     def report(self, since=None, until=None, labels=(), budgets=None):
         labels = list(labels) or [self.settings.account]
@@ -82,3 +89,17 @@ def test_a_booking_keeps_its_currency(shop):
     assert re.findall(r"<th[^>]*>((?:Booked|Changed since)[^<]*)", page) == ["Booked", "Changed since"]
     assert "<td>5.60 KZT</td><td>0.00 KZT</td>" in page
     assert "<td>6.20 RUB</td><td>0.00 RUB</td>" in page
+
+
+def test_a_report_names_purged_days_whose_charges_are_in_months_alone(shop):
+    shop.run()
+    shop.purge()
+    page = shop.page(date(2026, 1, 1), date(2026, 1, 31))
+    assert "No charges" not in page
+    assert "<title>Telefon-IP charges, Thu 1 Jan – Sat 31 Jan 2026</title>" in page
+    assert "<strong>Purged: 31 days.</strong> Months has the totals of these charges" in page
+    report = shop.report()
+    assert (report.totals.since, report.totals.total.records) == (date(2026, 2, 1), 79)
+    assert sum(month["records"] for month in report.rows["months"]) == 31 + 79
+    assert "<strong>Purged: 31 days.</strong>" in shop.page()
+    assert "Purged" not in shop.page(date(2026, 2, 1))

@@ -44,8 +44,9 @@ class ReportTotals:
     """Totals of the report.
 
     Attributes:
-        since: Requested first day, or else the first day with charges; None if there is neither.
-        until: Requested last day, or else the last day with charges; None if there is neither.
+        since: Requested first day, or else the first day with charges, purged ones if there are no others; None
+            without either.
+        until: Requested last day, or else the last day with charges, as for `since`.
         by_account: Totals by label of every requested account, including those without charges.
         by_month: Totals by the first day of the month.
         balances: Last known balance within the days by account; accounts without a balance are missing.
@@ -56,6 +57,7 @@ class ReportTotals:
         suspect: Days whose latest answer was implausible.
         missing: Days, between the first and the last stored one of an account, that were never stored.
         open: Days that were not over when they were last fetched.
+        purged: Days whose charges were purged; only the totals of their months are left.
     """
 
     since: date | None
@@ -70,6 +72,7 @@ class ReportTotals:
     suspect: Sequence[date]
     missing: Sequence[date]
     open: Sequence[date]
+    purged: Sequence[date]
 
     @property
     def days(self) -> int:
@@ -97,10 +100,11 @@ def compute_totals(
     dates = [row["day"] for row in days]
     months = sorted({day.replace(day=1) for day in dates})
     unsettled = _unsettled(rows)
+    purged = sorted({day for _, day in purged_account_days(days, rows["calendar"])})
     balances = {row["account"]: row["balance"] for row in rows["balances"]}
     return ReportTotals(
-        since=since or min(dates, default=None),
-        until=until or max(dates, default=None),
+        since=since or min(dates or purged, default=None),
+        until=until or max(dates or purged, default=None),
         total=add_days(days),
         by_account={label: add_days(row for row in days if row["account"] == label) for label in labels},
         by_month={month: add_days(row for row in days if row["day"].replace(day=1) == month) for month in months},
@@ -111,6 +115,7 @@ def compute_totals(
         suspect=sorted({row["day"] for row in days if row["day_state"] == "suspect"}),
         missing=sorted({row["day"] for row in rows["calendar"] if row["day_state"] == "missing"}),
         open=sorted({row["day"] for row in days if row["day_state"] == "open"}),
+        purged=purged,
     )
 
 
@@ -123,6 +128,14 @@ def add_days(days: Iterable[Mapping[str, Any]]) -> Totals:
         spend=exact_sum(row["spend"] for row in days),
         repeated_spend=exact_sum(row["repeated_spend"] for row in days),
     )
+
+
+def purged_account_days(
+    days: Iterable[Mapping[str, Any]], calendar: Iterable[Mapping[str, Any]]
+) -> set[tuple[str, date]]:
+    """Accounts and days whose charges the calendar counts, and `days`, of the same days, does not have any more."""
+    listed = {(row["account"], row["day"]) for row in days}
+    return {(row["account"], row["day"]) for row in calendar if row["records"]} - listed
 
 
 def retired_accounts(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
