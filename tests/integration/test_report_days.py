@@ -103,3 +103,30 @@ def test_a_report_names_purged_days_whose_charges_are_in_months_alone(shop):
     assert sum(month["records"] for month in report.rows["months"]) == 31 + 79
     assert "<strong>Purged: 31 days.</strong>" in shop.page()
     assert "Purged" not in shop.page(date(2026, 2, 1))
+
+
+def test_a_report_is_not_compared_with_missing_days(shop):
+    shop.run("backfill", date(2026, 2, 1), date(2026, 2, 9))
+    shop.run("sync", MARCH)
+    assert shop.report(MARCH, date(2026, 3, 31)).comparison is None
+    shop.run("backfill", date(2026, 2, 10), date(2026, 2, 28))
+    comparison = shop.report(MARCH, date(2026, 3, 31)).comparison
+    assert (comparison.name, comparison.before.records, comparison.current.records) == ("on Feb 2026", 28, 31)
+
+
+def test_a_report_is_not_compared_with_days_before_another_account(shop, database_url, sandbox):
+    shop.run()
+    second = Shop(database_url, sandbox, MARCH, account="second")
+    second.run()
+    labels = ["default", "second"]
+    assert shop.report(MARCH, date(2026, 3, 31), labels).comparison is None
+    assert shop.report(date(2026, 4, 1), date(2026, 4, 15), labels).comparison.before.records == 30
+
+
+def test_a_report_is_not_compared_with_purged_days(shop):
+    shop.run()
+    february = date(2026, 2, 1), date(2026, 2, 28)
+    assert shop.report(*february).comparison.before.records == 31
+    shop.purge()
+    assert shop.report(*february).comparison is None
+    assert shop.report().comparison.name == "in the last 30 days, on the 30 before"

@@ -16,6 +16,7 @@ from etl.reports.html.formatting import format_change
 from etl.reports.html.headline import spark_path, unexplained_charges
 from etl.reports.html.page import ReportData, render_page
 from etl.reports.html.periods import axis_limit, choose_grain, group_days
+from etl.reports.html.stored_days import stored_days
 from etl.reports.html.totals import compute_totals
 
 FIRST = date(2026, 1, 1)
@@ -34,22 +35,33 @@ def days(count, spend=lambda day: 1, first=FIRST, last_state="closed", account="
     return rows
 
 
+def calendar(rows):
+    """Rows of the calendar for rows of days."""
+    return [{name: row[name] for name in ("account", "day", "day_state", "records", "spend")} for row in rows]
+
+
+def compare(rows, since=None, until=None, *, days_of=calendar, retired=(), purged=frozenset()):
+    """The comparison of rows of days."""
+    labels = sorted({row["account"] for row in rows} | {"shop"})
+    return spends(compare_periods(rows, stored_days(days_of(rows), labels, set(retired), purged), since, until))
+
+
 def spends(comparison):
     return comparison and (comparison.before.spend, comparison.current.spend, comparison.name)
 
 
 def test_a_month_is_compared_with_the_last_month_and_other_ranges_with_as_many_days():
     rows = days(90, lambda day: day.month)
-    assert spends(compare_periods(rows, date(2026, 3, 1), date(2026, 3, 31))) == (56, 93, "on Feb 2026")
-    assert spends(compare_periods(rows, date(2026, 3, 2), date(2026, 3, 31))) == (60, 90, "on the 30 days before")
-    assert spends(compare_periods(rows, date(2026, 3, 1), date(2026, 3, 1))) == (2, 3, "on the day before")
-    assert spends(compare_periods(rows, None, None)) == (60, 90, "in the last 30 days, on the 30 before")
-    assert spends(compare_periods(days(20), None, None)) == (10, 10, "in the last 10 days, on the 10 before")
+    assert compare(rows, date(2026, 3, 1), date(2026, 3, 31)) == (56, 93, "on Feb 2026")
+    assert compare(rows, date(2026, 3, 2), date(2026, 3, 31)) == (60, 90, "on the 30 days before")
+    assert compare(rows, date(2026, 3, 1), date(2026, 3, 1)) == (2, 3, "on the day before")
+    assert compare(rows, None, None) == (60, 90, "in the last 30 days, on the 30 before")
+    assert compare(days(20), None, None) == (10, 10, "in the last 10 days, on the 10 before")
 
 
 def test_an_open_day_is_not_compared():
     rows = days(90, lambda day: day.month, last_state="open")
-    assert spends(compare_periods(rows, date(2026, 3, 1), date(2026, 3, 31))) == (58, 90, "on the 30 days before")
+    assert compare(rows, date(2026, 3, 1), date(2026, 3, 31)) == (58, 90, "on the 30 days before")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +71,34 @@ def test_an_open_day_is_not_compared():
     ids=["empty", "short", "nothing before", "everything", "open", "after the data"],
 )  # fmt: skip
 def test_there_is_no_comparison_with_days_that_are_not_stored(rows, since, until):
-    assert compare_periods(rows, since, until) is None
+    assert compare(rows, since, until) is None
+
+
+def test_there_is_no_comparison_if_an_account_lacks_a_day():
+    march = date(2026, 3, 1), date(2026, 3, 31)
+    late = days(31, first=march[0], account="late")
+    assert compare([*days(90), *late], *march) is None
+    behind = days(80, account="behind")
+    assert compare([*days(90), *behind], *march) == (42, 42, "on the 21 days before")
+
+
+def test_a_day_without_charges_is_compared_and_a_missing_one_is_not():
+    rows = [row for row in days(90) if row["day"] != date(2026, 2, 10)]
+    march = date(2026, 3, 1), date(2026, 3, 31)
+    empty = {**days(1, first=date(2026, 2, 10))[0], "records": 0, "spend": Decimal(0)}
+    missing = empty | {"day_state": "missing", "records": None, "spend": None}
+    assert compare(rows, *march, days_of=lambda rows: calendar([*rows, empty])) == (27, 31, "on Feb 2026")
+    assert compare(rows, *march, days_of=lambda rows: calendar([*rows, missing])) is None
+
+
+def test_the_days_after_the_last_one_of_a_retired_account_are_compared():
+    old = days(40, account="old")
+    march = date(2026, 3, 1), date(2026, 3, 31)
+    assert compare([*days(90), *old], *march) is None
+    assert compare([*days(90), *old], *march, retired=["old"]) == (28 + 9, 31, "on Feb 2026")
+    assert compare([*days(90), *days(40, account="old", last_state="open")], *march, retired=["old"]) is None
+    purged = {("old", date(2026, 2, 9))}
+    assert compare([*days(90), *old], *march, retired=["old"], purged=purged) is None
 
 
 def test_a_forecast_adds_the_mean_of_each_remaining_weekday():

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from etl.amounts import exact_sum
 from etl.reports.html.formatting import format_month
+from etl.reports.html.stored_days import AccountDays
 from etl.reports.html.totals import Totals, add_days
 
 Rows = Sequence[Mapping[str, Any]]
@@ -25,7 +26,7 @@ _MAX_DELAY: Final = 3
 """Days without data up to today for which a forecast is still made."""
 _CENT: Final = Decimal("0.01")
 HISTORY_DAYS: Final = 62
-"""Days before the page's first day that a forecast may need."""
+"""Days before the page's first day that a comparison or a forecast may need, besides as many as the page has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +42,29 @@ class Comparison:
     name: str
 
 
-def compare_periods(rows: Rows, since: date | None, until: date | None) -> Comparison | None:
+def compare_periods(
+    days: Rows, accounts: Sequence[AccountDays], since: date | None, until: date | None
+) -> Comparison | None:
     """Compare the page's days that are over with the same number of days, or the calendar month, before them.
 
     Without a requested first day all stored days are on the page: its last days are then compared with those before.
 
     Args:
-        rows: Rows of the query `days` up to `until`, also of days before `since`.
+        days: Rows of the query `days` up to `until`, also of days before `since`.
+        accounts: The same days of each account, of which those whose charges were purged are left out.
         since: Requested first day; None for the first stored one.
         until: Requested last day; None for the last stored one.
 
     Returns:
-        None if the earlier days are not stored.
+        None if an account lacks one of the days.
     """
-    finished = [row for row in rows if row["day_state"] != "open"]
-    if not finished:
+    in_use = [account for account in accounts if not account.is_retired] or accounts
+    if not in_use or not all(account.spend for account in in_use):
         return None
-    first, last = min(row["day"] for row in finished), max(row["day"] for row in finished)
+    last = min(max(account.spend) for account in in_use)
     end = min(until or last, last)
     if since is None:
+        first = max(min(account.spend) for account in accounts if account.spend)
         length = min(_MAX_DAYS, ((end - first).days + 1) // 2)
         if length < _MIN_DAYS:
             return None
@@ -75,11 +80,11 @@ def compare_periods(rows: Rows, since: date | None, until: date | None) -> Compa
         else:
             before_start = start - _DAY * length
             name = "on the day before" if length == 1 else f"on the {length:,} days before"
-    if first > before_start:
+    if not all(account.has_all(before_start, end) for account in accounts):
         return None
     return Comparison(
-        current=add_days(_between(finished, start, end)),
-        before=add_days(_between(finished, before_start, before_end)),
+        current=add_days(_between(days, start, end)),
+        before=add_days(_between(days, before_start, before_end)),
         name=name,
     )
 

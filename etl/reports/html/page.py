@@ -79,7 +79,7 @@ class ReportData:
         rows: Rows of every query.
         currency: Code of the currency of all amounts.
         other_currencies: Requested accounts that the page leaves out, by their currency.
-        comparison: The page's days and those before them; None if those are not stored.
+        comparison: The page's days and those before them; None if an account lacks one of them.
         forecast: Expected spend of the current month; None without recent days.
         budget: The current month and its budget; None without one.
     """

@@ -23,7 +23,8 @@ from etl.reports.charts.queries import NO_FILTER, QUERIES, build_query
 from etl.reports.html.chart_data import Rows
 from etl.reports.html.comparison import HISTORY_DAYS, compare_budget, compare_periods, forecast_month
 from etl.reports.html.page import ReportData, render_page
-from etl.reports.html.totals import compute_totals
+from etl.reports.html.stored_days import stored_days
+from etl.reports.html.totals import compute_totals, purged_account_days, retired_accounts
 from etl.reports.query import TYPES, ExportFilter, resolve_accounts
 
 NO_BUDGETS: Final[Mapping[str, Decimal]] = MappingProxyType({})
@@ -109,17 +110,20 @@ def load_report(
     currency = max(by_currency, key=lambda each: len(by_currency[each]), default=DEFAULT_CURRENCY)
     labels = by_currency.pop(currency, [])
     rows = load_datasets(connection, labels, since, until)
-    earlier = _load_earlier_days(connection, labels, since, until, today) if since else []
-    series = [*earlier, *rows["days"]]
-    forecast = forecast_month(series, today)
+    days, calendar = (
+        [*(_load_earlier_days(connection, name, labels, since, until, today) if since else ()), *rows[name]]
+        for name in ("days", "calendar")
+    )
+    purged = purged_account_days(days, calendar)
+    forecast = forecast_month(days, today)
     return ReportData(
         totals=compute_totals(rows, labels, since, until),
         rows=rows,
         currency=currency,
         other_currencies=by_currency,
-        comparison=compare_periods(series, since, until),
+        comparison=compare_periods(days, stored_days(calendar, labels, retired_accounts(rows), purged), since, until),
         forecast=forecast,
-        budget=compare_budget(series, labels, budgets, forecast, today),
+        budget=compare_budget(days, labels, budgets, forecast, today),
     )
 
 
@@ -160,12 +164,12 @@ def _load_dataset(
 
 
 def _load_earlier_days(
-    connection: Connection, labels: list[str], since: date, until: date | None, today: date
+    connection: Connection, name: str, labels: list[str], since: date, until: date | None, today: date
 ) -> list[dict[str, Any]]:
-    """Rows of the days before `since` that the comparison and the forecast need."""
+    """Rows of a query for the days before `since` that the comparison and the forecast need."""
     length = max((min(until or today, today) - since).days + 1, 0) + HISTORY_DAYS
     known = (since - date.min).days
     if not known:
         return []
     first = since - timedelta(days=min(length, known))
-    return _load_dataset(connection, "days", labels, first, since - timedelta(days=1))
+    return _load_dataset(connection, name, labels, first, since - timedelta(days=1))
