@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from support.engines import open_engine
@@ -130,3 +131,32 @@ def test_a_report_is_not_compared_with_purged_days(shop):
     shop.purge()
     assert shop.report(*february).comparison is None
     assert shop.report().comparison.name == "in the last 30 days, on the 30 before"
+
+
+def test_a_forecast_has_an_estimate_for_missing_days(shop):
+    shop.run("backfill", date(2026, 3, 20), date(2026, 3, 31))
+    shop.run("sync", date(2026, 4, 12))
+    forecast = shop.report().forecast
+    assert (forecast.spend, forecast.a_day) == (Decimal("6.00"), Decimal("0.2"))
+
+
+def test_a_forecast_has_no_estimate_for_stored_days_without_charges(shop):
+    shop.records[date(2026, 4, 18)] = shop.records[date(2026, 4, 19)] = []
+    shop.run()
+    forecast = shop.report().forecast
+    assert (forecast.so_far, forecast.days_left) == (Decimal("3.4"), 11)
+
+
+def test_a_forecast_adds_accounts_of_different_age(shop, database_url, sandbox):
+    shop.run()
+    second = Shop(database_url, sandbox, date(2026, 4, 13), account="second")
+    second.run()
+    assert shop.report(labels=["default", "second"]).forecast.spend == Decimal("9.60")
+
+
+def test_the_budget_is_compared_with_the_whole_month_on_a_page_of_a_part_of_it(shop):
+    shop.run()
+    budgets = {"default": Decimal(3)}
+    budget = shop.report(until=date(2026, 4, 10), budgets=budgets).budget
+    assert (budget.so_far, budget.expected) == (Decimal("4.0"), Decimal("6.00"))
+    assert shop.report(until=date(2026, 3, 31), budgets=budgets).budget is None

@@ -46,6 +46,13 @@ def compare(rows, since=None, until=None, *, days_of=calendar, retired=(), purge
     return spends(compare_periods(rows, stored_days(days_of(rows), labels, set(retired), purged), since, until))
 
 
+def forecast(rows, today, *, missing=(), retired=()):
+    """The forecast of rows of days, some of which are missing."""
+    missing = [row | {"day_state": "missing", "records": None, "spend": None} for row in missing]
+    labels = sorted({row["account"] for row in rows} | {"shop"})
+    return forecast_month(stored_days(calendar([*rows, *missing]), labels, set(retired)), today)
+
+
 def spends(comparison):
     return comparison and (comparison.before.spend, comparison.current.spend, comparison.name)
 
@@ -103,10 +110,30 @@ def test_the_days_after_the_last_one_of_a_retired_account_are_compared():
 
 def test_a_forecast_adds_the_mean_of_each_remaining_weekday():
     rows = days(41, lambda day: 10 if day.weekday() < 5 else 1, last_state="open")
-    forecast = forecast_month(rows, date(2026, 2, 10))
-    assert (forecast.so_far, forecast.days_left, forecast.weeks) == (63, 19, 4)
-    assert forecast.spend == 20 * 10 + 8 * 1
-    assert forecast.a_day == Decimal(52) / 7
+    expected = forecast(rows, date(2026, 2, 10))
+    assert (expected.so_far, expected.days_left, expected.weeks) == (63, 19, 4)
+    assert expected.spend == 20 * 10 + 8 * 1
+    assert expected.a_day == Decimal(52) / 7
+
+
+def test_a_forecast_counts_missing_days_as_remaining_and_empty_ones_as_stored():
+    rows = days(41, last_state="open")
+    assert forecast([*rows[:10], *rows[35:]], date(2026, 2, 10), missing=rows[10:35]) is None
+    expected = forecast([*rows[:31], *rows[36:]], date(2026, 2, 10), missing=rows[31:36])
+    assert (expected.so_far, expected.days_left, expected.spend, expected.a_day) == (4, 24, 28, 1)
+    empty = [row | {"records": 0, "spend": Decimal(0)} for row in rows[35:40]]
+    expected = forecast([*rows[:35], *empty, rows[40]], date(2026, 2, 10))
+    assert (expected.so_far, expected.days_left) == (4, 19)
+
+
+def test_a_forecast_adds_the_means_of_the_accounts_in_use():
+    rows = days(41, last_state="open")
+    second = days(8, lambda day: 2, first=date(2026, 2, 3), account="second", last_state="open")
+    old = days(35, account="old", last_state="open")
+    expected = forecast([*rows, *second, *old], date(2026, 2, 10), retired=["old"])
+    assert (expected.so_far, expected.spend) == (9 + 14 + 3, 28 + 2 * 26 + 3)
+    assert forecast([*rows, *second, *old], date(2026, 2, 10)) is None
+    assert forecast([*rows, *second[1:]], date(2026, 2, 10)) is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +141,7 @@ def test_a_forecast_adds_the_mean_of_each_remaining_weekday():
     ids=["empty", "short", "old"],
 )  # fmt: skip
 def test_there_is_no_forecast_without_recent_days(rows, today):
-    assert forecast_month(rows, today) is None
+    assert forecast(rows, today) is None
 
 
 def balance(account="shop", day=1, credit="0", charge="0", paid_in="0"):
@@ -225,10 +252,10 @@ def budget_page(budget, *, count=15):
         "hours": [{"weekday": 7, "hour": 10, **counts, "days": 1}],
     }
     today = FIRST + timedelta(days=count)
-    forecast = forecast_month(rows["days"], today)
-    state = compare_budget(rows["days"], ["shop"], budget, forecast, today)
+    expected = forecast(rows["days"], today)
+    state = compare_budget(rows["days"], ["shop"], budget, expected, today)
     totals = compute_totals(rows, ["shop"], None, None)
-    return render_page(ReportData(totals, rows, forecast=forecast, budget=state), "", NOW)
+    return render_page(ReportData(totals, rows, forecast=expected, budget=state), "", NOW)
 
 
 def test_a_month_that_exceeds_its_budget_or_will_is_a_notice():

@@ -22,11 +22,11 @@ _MIN_DAYS: Final = 7
 _MAX_DAYS: Final = 30
 _FORECAST_WEEKS: Final = 4
 _MIN_FORECAST_WEEKS: Final = 2
-_MAX_DELAY: Final = 3
+MAX_DELAY: Final = 3
 """Days without data up to today for which a forecast is still made."""
 _CENT: Final = Decimal("0.01")
-HISTORY_DAYS: Final = 62
-"""Days before the page's first day that a comparison or a forecast may need, besides as many as the page has."""
+HISTORY_DAYS: Final = 31
+"""Days that a forecast needs at most, and a comparison besides as many as the page has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Forecast:
     Attributes:
         month: First day of the month.
         spend: Expected spend, to a hundredth.
-        so_far: Spend of the days of the month that are over.
+        so_far: Spend of the stored days of the month that are over.
         days_left: Days that `spend` contains an estimate for.
         a_day: Mean spend a day of the last weeks.
         weeks: Number of those weeks.
@@ -110,41 +110,52 @@ class Forecast:
     weeks: int
 
 
-def forecast_month(rows: Rows, today: date) -> Forecast | None:
-    """Expect for each remaining day of the month the mean of its weekday over the last two to four weeks.
+def forecast_month(accounts: Sequence[AccountDays], today: date) -> Forecast | None:
+    """Expect for each remaining or missing day of the month the account's mean of its weekday.
+
+    The mean is that of the stored days of the last two to four weeks; that of all of them if the weekday is not stored.
 
     Args:
-        rows: Rows of the query `days`.
-        today: The current day, which is not over.
+        accounts: The last HISTORY_DAYS of each account.
+        today: The current day.
 
     Returns:
-        None if the data are old, or of less than two weeks.
+        None if the days of all accounts are less than two weeks, or if those of an account are old or less than one.
     """
-    finished = [row for row in rows if row["day_state"] != "open" and row["day"] < today]
-    if not finished:
+    in_use = [account for account in accounts if not account.is_retired]
+    if not in_use or not all(account.spend for account in in_use):
         return None
-    first, last = min(row["day"] for row in finished), max(row["day"] for row in finished)
+    first, last = min(min(account.spend) for account in in_use), max(max(account.spend) for account in in_use)
     weeks = min(_FORECAST_WEEKS, ((last - first).days + 1) // _WEEK)
-    if weeks < _MIN_FORECAST_WEEKS or (today - last).days > _MAX_DELAY:
+    start = last - _DAY * (weeks * _WEEK - 1)
+    recent = [{day: spend for day, spend in account.spend.items() if day >= start} for account in in_use]
+    if weeks < _MIN_FORECAST_WEEKS or any(len(days) < _WEEK or (today - max(days)).days > MAX_DELAY for days in recent):
         return None
-    recent = _between(finished, last - _DAY * (weeks * _WEEK - 1), last)
-    by_weekday = [
-        exact_sum(row["spend"] for row in recent if row["day"].weekday() == weekday) / weeks for weekday in range(_WEEK)
-    ]
+    by_weekday = [_mean_by_weekday(days) for days in recent]
     month = today.replace(day=1)
-    month_end = month.replace(day=calendar.monthrange(month.year, month.month)[1])
-    left = [last + _DAY * (n + 1) for n in range((month_end - last).days)]
-    left = [day for day in left if day >= month]
-    so_far = exact_sum(row["spend"] for row in _between(finished, month, last))
-    expected = exact_sum([so_far, *(by_weekday[day.weekday()] for day in left)])
+    length = calendar.monthrange(month.year, month.month)[1]
+    month_days = [month + _DAY * n for n in range(length)]
+    left = [
+        (day, means[day.weekday()])
+        for account, means in zip(in_use, by_weekday, strict=True)
+        for day in month_days
+        if account.lacks(day)
+    ]
+    so_far = exact_sum(account.spend[day] for account in accounts for day in month_days if day in account.spend)
     return Forecast(
         month=month,
-        spend=expected.quantize(_CENT, ROUND_HALF_UP),
+        spend=exact_sum([so_far, *(spend for _, spend in left)]).quantize(_CENT, ROUND_HALF_UP),
         so_far=so_far,
-        days_left=len(left),
-        a_day=exact_sum(by_weekday) / _WEEK,
+        days_left=len({day for day, _ in left}),
+        a_day=exact_sum(spend for means in by_weekday for spend in means) / _WEEK,
         weeks=weeks,
     )
+
+
+def _mean_by_weekday(days: Mapping[date, Decimal]) -> list[Decimal]:
+    """The mean spend of each weekday; that of all days for a weekday without any."""
+    groups = [[spend for day, spend in days.items() if day.weekday() == weekday] for weekday in range(_WEEK)]
+    return [exact_sum(group) / len(group) for group in (own or list(days.values()) for own in groups)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +181,7 @@ def compare_budget(
     """Compare the current month with the budgets of the accounts.
 
     Args:
-        rows: Rows of the query `days` of these accounts.
+        rows: Rows of the query `calendar` of these accounts.
         labels: The accounts.
         budgets: Monthly budgets by account, also of others.
         forecast: The forecast of the month.
@@ -181,7 +192,7 @@ def compare_budget(
         days of the month and a forecast.
     """
     month = today.replace(day=1)
-    current = _between(rows, month, today)
+    current = [row for row in _between(rows, month, today) if row["day_state"] != "missing"]
     if not labels or any(label not in budgets for label in labels) or not (current or forecast):
         return None
     return BudgetState(

@@ -21,7 +21,7 @@ from etl.errors import ConfigError
 from etl.reports.charts.catalog import DEFAULT_CURRENCY
 from etl.reports.charts.queries import NO_FILTER, QUERIES, build_query
 from etl.reports.html.chart_data import Rows
-from etl.reports.html.comparison import HISTORY_DAYS, compare_budget, compare_periods, forecast_month
+from etl.reports.html.comparison import HISTORY_DAYS, MAX_DELAY, compare_budget, compare_periods, forecast_month
 from etl.reports.html.page import ReportData, render_page
 from etl.reports.html.stored_days import stored_days
 from etl.reports.html.totals import compute_totals, purged_account_days, retired_accounts
@@ -114,16 +114,20 @@ def load_report(
         [*(_load_earlier_days(connection, name, labels, since, until, today) if since else ()), *rows[name]]
         for name in ("days", "calendar")
     )
-    purged = purged_account_days(days, calendar)
-    forecast = forecast_month(days, today)
+    retired = retired_accounts(rows)
+    stored = stored_days(calendar, labels, retired, purged_account_days(days, calendar))
+    recent = []
+    if until is None or until >= min(today.replace(day=1), today - timedelta(days=MAX_DELAY)):
+        recent = _load_dataset(connection, "calendar", labels, today - timedelta(days=HISTORY_DAYS), today)
+    forecast = forecast_month(stored_days(recent, labels, retired), today)
     return ReportData(
         totals=compute_totals(rows, labels, since, until),
         rows=rows,
         currency=currency,
         other_currencies=by_currency,
-        comparison=compare_periods(days, stored_days(calendar, labels, retired_accounts(rows), purged), since, until),
+        comparison=compare_periods(days, stored, since, until),
         forecast=forecast,
-        budget=compare_budget(days, labels, budgets, forecast, today),
+        budget=compare_budget(recent, labels, budgets, forecast, today),
     )
 
 
@@ -166,7 +170,7 @@ def _load_dataset(
 def _load_earlier_days(
     connection: Connection, name: str, labels: list[str], since: date, until: date | None, today: date
 ) -> list[dict[str, Any]]:
-    """Rows of a query for the days before `since` that the comparison and the forecast need."""
+    """Rows of a query for the days before `since` that the comparison needs."""
     length = max((min(until or today, today) - since).days + 1, 0) + HISTORY_DAYS
     known = (since - date.min).days
     if not known:

@@ -18,13 +18,19 @@ class AccountDays:
 
     Attributes:
         spend: Spend of each stored day that is over, also of days without charges.
-        last: The last stored day, which may not be over; None if none is stored.
+        first: The first day, which may be missing between stored ones; None without any.
+        last: The last day, which may be missing or not over; None without any.
         is_retired: Whether no run fetches the account any more: no day after `last` is missing.
     """
 
     spend: Mapping[date, Decimal]
+    first: date | None
     last: date | None
     is_retired: bool
+
+    def lacks(self, day: date) -> bool:
+        """Whether a day from `first` on is not stored, or was not over."""
+        return self.first is not None and day >= self.first and day not in self.spend
 
     def has_all(self, first: date, end: date) -> bool:
         """Whether each day from `first` to `end` is stored and over; of a retired account up to its last one."""
@@ -49,15 +55,15 @@ def stored_days(
     """
     by_account: dict[str, list[Mapping[str, Any]]] = {label: [] for label in labels}
     for row in calendar:
-        if row["day_state"] != "missing":
-            by_account[row["account"]].append(row)
+        by_account[row["account"]].append(row)
     return [
         AccountDays(
             spend={
                 row["day"]: row["spend"]
                 for row in rows
-                if row["day_state"] != "open" and (label, row["day"]) not in purged
+                if row["day_state"] not in {"missing", "open"} and (label, row["day"]) not in purged
             },
+            first=min((row["day"] for row in rows), default=None),
             last=max((row["day"] for row in rows), default=None),
             is_retired=label in retired,
         )
