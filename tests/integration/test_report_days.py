@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record
@@ -34,13 +35,28 @@ class Shop:
         days = DateRange(first, NOW.date()).days()
         self.records = {day: [vendor_record(f"{day}T00:00:00")] for day in days}
 
-    def run(self, command="sync", since=None, until=None):
+    def run(self, command="sync", since=None, until=None, *, in_progress=()):
+        """Run a command, with charges that the vendor makes after the days are fetched."""
+        charges = list(in_progress)
+
+        def advance(*_):
+            self.vendor.dataset.add(charges)
+            charges.clear()
+
         self.vendor.dataset.replace(record for records in self.records.values() for record in records)
         self.now += timedelta(minutes=1)
         done = run_sync(
-            self.settings, RunRequest(command, since, until), NO_PROGRESS, redact=str, clock=lambda: self.now
+            self.settings,
+            RunRequest(command, since, until),
+            replace(NO_PROGRESS, advance=advance),
+            redact=str,
+            clock=self.clock,
         )
         assert done.error is None
+
+    def clock(self):
+        self.now += timedelta(seconds=2)
+        return self.now
 
     def book(self, month):
         self.now += timedelta(minutes=1)
@@ -52,6 +68,10 @@ class Shop:
         self.now += timedelta(minutes=1)
         age = RetentionAge(2, "m")
         purge_account(self.settings, age, explicit_account=True, dry_run=False, wait=0, clock=lambda: self.now)
+
+    def read(self, query):
+        with self.engine.connect() as connection:
+            return connection.scalars(text(query)).all()
 
     def report(self, since=None, until=None, labels=(), budgets=None):
         labels = list(labels) or [self.settings.account]
@@ -160,3 +180,20 @@ def test_the_budget_is_compared_with_the_whole_month_on_a_page_of_a_part_of_it(s
     budget = shop.report(until=date(2026, 4, 10), budgets=budgets).budget
     assert (budget.so_far, budget.expected) == (Decimal("4.0"), Decimal("6.00"))
     assert shop.report(until=date(2026, 3, 31), budgets=budgets).budget is None
+
+
+def test_a_charge_in_progress_is_no_notice_and_a_hidden_one_is(shop):
+    shop.run("backfill", date(2026, 4, 10), NOW.date())
+    in_progress = vendor_record("2026-04-20T09:29:59", "3")
+    shop.run(in_progress=[in_progress])
+    assert shop.read("SELECT finding FROM balance_proof ORDER BY closed_at DESC")[0] == "unexplained charge"
+    assert "Unexplained charge." not in shop.page()
+    shop.records[NOW.date()].append(in_progress)
+    shop.run()
+    assert "Unexplained charge." not in shop.page()
+    shop.vendor.dataset.credit -= 50
+    shop.run()
+    notice = "</bdi>: 50.00 RUB, last on Mon 20 Apr 2026"
+    assert notice in shop.page()
+    assert notice in shop.page(NOW.date(), NOW.date())
+    assert "Unexplained charge." not in shop.page(until=date(2026, 4, 19))

@@ -144,10 +144,10 @@ def spark_path(values: Sequence[Decimal | int | None]) -> str:
     return "M" + "L".join(points)
 
 
-def unexplained_charges(balances: Sequence[Mapping[str, Any]], currency: str) -> list[tuple[str, str]]:
+def unexplained_charges(amounts: Sequence[Mapping[str, Any]], currency: str) -> list[tuple[str, str]]:
     """Accounts and their unexplained charges, less the credits that preceded them as late settlements."""
     by_account: dict[str, list[Mapping[str, Any]]] = {}
-    for row in balances:
+    for row in amounts:
         by_account.setdefault(row["account"], []).append(row)
     found = []
     for account, rows in by_account.items():

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import etl
 from etl.reports.charts.catalog import DEFAULT_CURRENCY, Chart
@@ -82,6 +82,7 @@ class ReportData:
         comparison: The page's days and those before them; None if an account lacks one of them.
         forecast: Expected spend of the current month; None without recent days.
         budget: The current month and its budget; None without one.
+        unexplained: Rows of unexplained amounts of the balance proof.
     """
 
     totals: ReportTotals
@@ -91,6 +92,7 @@ class ReportData:
     comparison: Comparison | None = None
     forecast: Forecast | None = None
     budget: BudgetState | None = None
+    unexplained: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def render_page(
             spark_size=SPARK_SIZE,
             other_currencies=report.other_currencies,
             budget_notice=report.budget and describe_excess(report.budget, currency),
-            unexplained=unexplained_charges(rows["balances"], currency),
+            unexplained=unexplained_charges(report.unexplained, currency),
             suspect_count=len(totals.suspect),
             suspect_days=_name_days(totals.suspect),
             missing_count=len(totals.missing),

@@ -25,6 +25,7 @@ from etl.reports.html.comparison import HISTORY_DAYS, MAX_DELAY, compare_budget,
 from etl.reports.html.page import ReportData, render_page
 from etl.reports.html.stored_days import stored_days
 from etl.reports.html.totals import compute_totals, purged_account_days, retired_accounts
+from etl.reports.html.unexplained import load_unexplained
 from etl.reports.query import TYPES, ExportFilter, resolve_accounts
 
 NO_BUDGETS: Final[Mapping[str, Decimal]] = MappingProxyType({})
@@ -128,6 +129,7 @@ def load_report(
         comparison=compare_periods(days, stored, since, until),
         forecast=forecast,
         budget=compare_budget(recent, labels, budgets, forecast, today),
+        unexplained=load_unexplained(connection, labels, since, until, rows["balances"]),
     )
 
 
