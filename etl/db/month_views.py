@@ -8,7 +8,7 @@ from etl.db.dialects.expressions import SqlExpressions
 from etl.db.view_parts import DAY_STATE, amount_column_names, amount_columns, join_account
 
 SINCE_CLOSE: Final = "(j.id > c.journal_id OR j.restated_at > c.closed_at)"
-"""Whether a line of the journal came after a closing. SQLite may give the id of a purged line to a later one."""
+"""Whether a line of the journal came after a closing. Up to revision 0010, SQLite used ids of purged lines again."""
 
 
 def _missing_days(sql: SqlExpressions) -> str:

@@ -55,21 +55,21 @@ class ShortRequests:
 
         The vendor may reject requests of so many days, or records. It no longer serves a day if it rejects a request
         for this day alone with the message that it has for a day a year before: then the earlier days stay refused, and
-        the later ones are open for another reason. Assumed.
+        the later ones are unresolved for another reason. Assumed. Days of which an answer lists a part stay refused.
         """
-        refused = sorted(days.refused & days.unresolved.keys(), reverse=True)
-        unserved: frozenset[date] = frozenset()
+        rejected = (days.refused & days.unresolved.keys()) - days.seen_records.keys()
+        in_range: set[date] = set()  # not rejected for their age
         found: list[SourceDays] = []
-        for number, day in enumerate(refused):
-            rejection = self._requests.rejection_of(day)
-            if rejection is None:
-                if (answer := self.fetch(day)) is not None:
-                    found.append(answer.to_source_days())
-            elif self._rejects_past(day, rejection):
-                unserved = frozenset(refused[number:])
+        for day in sorted(rejected, reverse=True):
+            message = self._requests.rejection_of(day)
+            if message is not None and self._rejects_past(day, message):
                 break
+            in_range.add(day)
+            if message is None and (answer := self.fetch(day)) is not None:
+                found.append(answer.to_source_days())
         fetched = [day for result in found for day in result.days]
-        return replace(combine(window, [days.without(fetched), *found]), refused=unserved) if refused else days
+        combined = combine(window, [days.without(fetched), *found])
+        return replace(combined, refused=days.refused - in_range)
 
     def _rejects_past(self, day: date, rejection: str) -> bool:
         """Whether the vendor rejects a day a year before another one with the same message, apart from numbers."""
