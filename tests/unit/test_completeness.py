@@ -159,7 +159,9 @@ def test_no_day_that_a_limit_on_bytes_truncates_is_taken_as_complete(records, js
     )
     whole, still_open = fetched(vendor, *[DateRange(one, one) for one in window.days()], window)
     expected = expected_days(records, window)
-    assert {one: found for one, found in whole.items() if one not in still_open and found != expected[one]} == {}
+    # Without the newest records, a part of today's records looks like those that arrive between two requests.
+    judged = {one for one in whole if one not in still_open and (one < TODAY or newest)}
+    assert {one: whole[one] for one in judged if whole[one] != expected[one]} == {}
     assert whole.keys() | still_open == set(window.days())
 
 
