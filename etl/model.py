@@ -351,6 +351,7 @@ class WindowData:
         folds: As in `ReadStats`, for the window's records.
         refused: Unconfirmed days for which the vendor refuses every request.
         failed: Unresolved days for which the requests failed: no answer says anything about them.
+        unreadable: Unresolved days of which no record can be read in either source.
     """
 
     window: DateRange
@@ -363,6 +364,7 @@ class WindowData:
     folds: Mapping[Record, int] = field(default_factory=dict)
     refused: frozenset[date] = frozenset()
     failed: frozenset[date] = frozenset()
+    unreadable: frozenset[date] = frozenset()
 
     @property
     def sources(self) -> frozenset[str]:

@@ -7,7 +7,7 @@ the one before is compared with the stored rows and loaded, in one transaction (
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -50,6 +50,7 @@ from etl.services.plan import (
 from etl.services.run import ProgressListener, RunRequest, SyncResult
 from etl.services.run_writer import DryRun, RunWriter, Writer
 from etl.transform.snapshots import snapshot_days
+from etl.unreadable import accept_unreadable
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class SyncRun:
             SQLAlchemyError: The database failed.
             BillingError: No space for temporary files, or the process that fetches was killed.
         """
-        fetch = partial(fetch_and_transform, source)
+        fetch = partial(fetch_and_transform, source, accepted=policy.accepted_days)
         with closing(fetch_in_worker(fetch, self.result.windows, depth=self.settings.concurrency - 1)) as fetched:
             for data, snapshots in fetched:
                 with log_context(window=data.window):
@@ -270,10 +271,10 @@ class SyncRun:
         writer.set_windows(plan.windows)
 
 
-def fetch_and_transform(source: Source, window: DateRange) -> Fetched:
+def fetch_and_transform(source: Source, window: DateRange, accepted: Collection[date] = ()) -> Fetched:
     """Fetch the days of a window, and transform their records into snapshots."""
     with log_context(window=window):
-        data = source.fetch(window)
+        data = accept_unreadable(source.fetch(window), accepted)
     return data, snapshot_days(data.days)
 
 

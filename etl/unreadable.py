@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Final
 
-from etl.model import DayRecords, ReadStats, RejectedRecord
+from etl.model import DayRecords, ReadStats, RejectedRecord, WindowData, single_slice_day
 
 MIN_RECORDS: Final = 2
 """Undated records from which on a day without records is unreadable: a single one may be an exception."""
@@ -19,6 +20,11 @@ def readable_day(item: RejectedRecord) -> date | None:
     if item.day is not None or not created_at:
         return item.day
     return date.fromisoformat(created_at[:10])
+
+
+def rejected_on(day: date, rejected: Iterable[RejectedRecord]) -> list[RejectedRecord]:
+    """The rejected records that may belong to a day."""
+    return [item for item in rejected if readable_day(item) in {day, None}]
 
 
 def unreadable_days(days: Mapping[date, DayRecords], stats: ReadStats) -> dict[date, str]:
@@ -49,6 +55,17 @@ def unreadable_days(days: Mapping[date, DayRecords], stats: ReadStats) -> dict[d
         reason = f"no record of the day, and {len(undated)} records whose day cannot be read ({undated[0]})"
         unreadable |= {day: reason for day, records in days.items() if not records and day not in unreadable}
     return unreadable
+
+
+def accept_unreadable(data: WindowData, days: Collection[date]) -> WindowData:
+    """Take accepted days of which no record can be read as listed: their records are quarantined."""
+    accepted = data.unreadable.intersection(days)
+    return replace(
+        data,
+        days={**data.days, **{day: single_slice_day(day, []) for day in accepted}},
+        unresolved_days={day: reason for day, reason in data.unresolved_days.items() if day not in accepted},
+        unreadable=data.unreadable - accepted,
+    )
 
 
 def _first_reason(rejected: Sequence[RejectedRecord]) -> str:

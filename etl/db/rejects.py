@@ -82,11 +82,14 @@ def read_acknowledged(
     acknowledged = frozenset(connection.scalars(query))
     if not acknowledged:
         return acknowledged
+    return frozenset(payload_hash(item.payload) for item in rejected if _stored_digests(item.payload) & acknowledged)
 
-    def stored_digests(payload: str) -> set[str]:
-        return {payload_hash(payload), payload_hash(erase_payload(payload))}
 
-    return frozenset(payload_hash(item.payload) for item in rejected if stored_digests(item.payload) & acknowledged)
+def are_quarantined(connection: Connection, account_id: int | None, rejected: Collection[RejectedRecord]) -> bool:
+    """Whether all of some rejected records are in the quarantine."""
+    row = rejected_records.c
+    stored = set(connection.scalars(select(row.payload_digest).where(row.account_id == account_id)))
+    return all(_stored_digests(item.payload) & stored for item in rejected)
 
 
 def sync_rejects(
@@ -179,6 +182,11 @@ def _acknowledged_texts(connection: Connection, condition: ColumnElement[bool]) 
 def payload_hash(payload: str) -> str:
     """Hash that identifies a rejected record by its payload."""
     return hashlib.blake2b(payload.encode(), digest_size=16).hexdigest()
+
+
+def _stored_digests(payload: str) -> set[str]:
+    """The digests by which a rejected record may be stored: as it is, or without the data of an erased person."""
+    return {payload_hash(payload), payload_hash(erase_payload(payload))}
 
 
 def _as_texts(payload: str) -> str:

@@ -72,6 +72,7 @@ class CrossCheck:
             },
             unresolved={day: f"JSON: {reason}; CSV: {error}" for day, reason in json_days.unresolved.items()},
             refused=json_days.refused if isinstance(error, RequestRejected) else frozenset[date](),
+            unreadable=json_days.unreadable if isinstance(error, RequestRejected) else frozenset[date](),
         )
 
     def compare(
@@ -100,6 +101,7 @@ class CrossCheck:
             incomplete_days=json_days.incomplete_days - csv_days.days.keys(),
             refused=json_days.refused & csv_days.refused,
             failed=json_days.failed & csv_days.failed,
+            unreadable=json_days.unreadable & csv_days.unreadable,
         )
         return combine(window, [json_days, csv_days.only(preferred)]) if preferred else json_days
 

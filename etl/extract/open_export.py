@@ -121,9 +121,10 @@ class OpenExport:
                 unproven |= dict.fromkeys(days_without_padding(part_days, part.export.requested.first))
         days |= self._days_as_before(window, days)
         truncated = f"a CSV export of {self._export.stats.listed} records may be truncated"
-        unresolved = {day: truncated for day in window.days() if day not in days}
+        unreadable: dict[date, str] = {}
         for day, records in days.items():
-            unresolved |= unreadable_days({day: records}, stats_by_day[day])
+            unreadable |= unreadable_days({day: records}, stats_by_day[day])
+        unresolved = {day: truncated for day in window.days() if day not in days} | unreadable
         complete_days = {day: records for day, records in days.items() if day not in unresolved}
         all_stats = {id(stats): stats for stats in stats_by_day.values()}.values()
         rejected = dict.fromkeys(
@@ -140,6 +141,7 @@ class OpenExport:
             unproven=unproven,
             seen_records={day: self._most_records(day) for day in unresolved},
             folds=merge_folds(pair for stats in all_stats for pair in stats.folds.items()),
+            unreadable=frozenset(unreadable),
         )
         widest = min((self._export, *self._compared), key=lambda export: export.requested.first)
         return result.with_begun_late(

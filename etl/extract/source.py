@@ -157,7 +157,7 @@ class Source:
         if isinstance(csv_result, VendorError):
             return self._to_window_data(window, self._resolve_failure(window, json_result, csv_result))
         if not isinstance(json_result, RequestRejected):
-            csv_result = replace(csv_result, refused=frozenset())
+            csv_result = replace(csv_result, refused=frozenset(), unreadable=frozenset())
         csv_days = self._short.fetch_refused(window, csv_result)
         return self._to_window_data(window, self._without_outdated_days(window, csv_days))
 
@@ -339,6 +339,7 @@ class Source:
             folds=days.folds,
             refused=days.refused,
             failed=days.failed,
+            unreadable=days.unreadable,
         )
 
     def _disable_json(self, error: VendorError) -> VendorError:

@@ -34,6 +34,7 @@ class SourceDays:
         folds: As in `ReadStats`.
         refused: The unresolved days for which the vendor rejects every request.
         failed: The unresolved days for which a request failed: there is no answer.
+        unreadable: The unresolved days of which no record can be read.
     """
 
     requested: DateRange
@@ -46,6 +47,7 @@ class SourceDays:
     folds: dict[Record, int] = field(default_factory=dict)
     refused: frozenset[date] = frozenset()
     failed: frozenset[date] = frozenset()
+    unreadable: frozenset[date] = frozenset()
 
     def without(self, excluded: Collection[date]) -> SourceDays:
         """Return a copy without these days."""
@@ -62,6 +64,7 @@ class SourceDays:
             seen_records=without_excluded(self.seen_records),
             refused=self.refused.difference(excluded),
             failed=self.failed.difference(excluded),
+            unreadable=self.unreadable.difference(excluded),
         )
 
     def only(self, days: Collection[date]) -> SourceDays:
@@ -146,6 +149,7 @@ def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
         folds=merge_folds(pair for part in parts for pair in part.folds.items()),
         refused=frozenset[date]().union(*(part.refused for part in parts)),
         failed=frozenset[date]().union(*(part.failed for part in parts)),
+        unreadable=frozenset[date]().union(*(part.unreadable for part in parts)),
     )
 
 

@@ -15,6 +15,7 @@ from etl import signals
 from etl.changes import MAX_RECORDS_SHOWN, DayDiff, RowCounts, StoredRows
 from etl.db.days import LedgerEntry, read_days
 from etl.db.records import load_rows
+from etl.db.rejects import are_quarantined
 from etl.db.totals import totals_differ
 from etl.db.utc import count_wrong
 from etl.load.diff import diff_day, diff_empty_day, drop_unchanged, fill_missing_fields
@@ -34,6 +35,7 @@ from etl.model import (
     single_slice_day,
 )
 from etl.run_counts import RecordChange
+from etl.unreadable import rejected_on
 
 SnapshotBuilder = Callable[[date, tuple[TimeSlice[list[Record]], ...]], DaySnapshot]
 """Creates the snapshot of a day from its time slices."""
@@ -56,7 +58,8 @@ class DayComparison:
         suspect_reason: Why the changes are implausible; None if they are not.
         wrong_utc: Number of stored rows with a wrong time in UTC.
         wrong_totals: Whether the stored totals of the day, its hours, operators or channels are not those of its rows.
-        keep_stored: Whether nothing is written, because the vendor refuses the day or does not answer.
+        keep_stored: Whether nothing is written: the vendor refuses the day or does not answer, or none of its records
+            can be read and all are quarantined.
     """
 
     snapshot: DaySnapshot
@@ -122,6 +125,11 @@ def compare_window(
         if entry and (entry.complete or day >= policy.today) and not entry.purged:
             empty = build_snapshot(day, single_slice_day(day, []).slices)
             keep_stored = day in data.refused or day in data.failed
+            is_unreadable = entry.complete and day in data.unreadable
+            if is_unreadable and are_quarantined(connection, account_id, rejected_on(day, data.rejected)):
+                # So `accept` has stored the day, if every row of it may be one of these records.
+                gaps = _UnknownParts(frozenset(), quarantine.keys(day, "json"))
+                keep_stored = not _compare_day(connection, account_id, empty, entry, gaps, policy, build_snapshot).rows
             suspect_reason = None if keep_stored and not entry.suspect else reason
             yield DayComparison(empty, entry, (), RowCounts(), suspect_reason, keep_stored=keep_stored)
 

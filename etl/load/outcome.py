@@ -77,7 +77,9 @@ def summarise_window(result: WindowOutcome, data: WindowData, policy: LoadPolicy
         counts.unchanged += outcome.rows.unchanged
         if outcome.was_complete and outcome.rows:
             counts.changed_days.append(outcome.changes())
-    stored = [item for item in data.rejected if data.days and (item.day is None or item.day in data.days)]
+    accepted = {outcome.day for outcome in result.days if outcome.suspect_reason is None} & data.unreadable
+    listed = data.days.keys() | accepted
+    stored = [item for item in data.rejected if listed and (item.day is None or item.day in listed)]
     counts.rejected.update(payload_hash(item.payload) for item in stored)
     counts.acknowledged = counts.rejected & result.acknowledged
     return counts
