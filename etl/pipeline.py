@@ -45,6 +45,7 @@ from etl.services.plan import (
     plan_resync,
     require_active,
     require_suspect,
+    start_of_history,
     without_purged,
 )
 from etl.services.run import ProgressListener, RunRequest, SyncResult
@@ -134,7 +135,7 @@ class SyncRun:
         return build_load_policy(
             settings, today, full_compare=request.command == "backfill", accepted_days=request.accepted_days,
             begins_where_served=begins_where_served(settings, request, state),
-            start=settings.start_date if request.command == "sync" and request.since is None else None,
+            start=start_of_history(settings, request),
         )  # fmt: skip
 
     def begin(self, account: AccountHistory) -> Writer:

@@ -58,6 +58,8 @@ class ShortRequests:
         the later ones are unresolved for another reason. Assumed. Days of which an answer lists a part stay refused.
         """
         rejected = (days.refused & days.unresolved.keys()) - days.seen_records.keys()
+        if not rejected:
+            return days
         in_range: set[date] = set()  # not rejected for their age
         found: list[SourceDays] = []
         for day in sorted(rejected, reverse=True):

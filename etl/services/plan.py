@@ -67,7 +67,7 @@ def plan_request(
     # Every run fetches suspect days again, until the vendor lists them plausibly.
     suspect = [] if request.command == "accept" else [day for day in state.suspect_days if day <= today]
     extra: list[date] = []
-    if request.command == "sync" and request.since is None:
+    if _is_nightly(request):
         last = request.until or today
         missing = plan_history(settings.start_date, state.first_day, complete)
         apart = plan_lookback_apart(state.first_day, state.watermark, settings.lookback_days, complete)
@@ -82,8 +82,16 @@ def plan_request(
 
 def begins_where_served(settings: Settings, request: RunRequest, state: SyncState) -> bool:
     """Whether a first sync starts at the first day that the vendor serves: no other day is set."""
-    is_default = request.command == "sync" and request.since is None and settings.start_date is None
-    return is_default and state.watermark is None
+    return _is_nightly(request) and settings.start_date is None and state.watermark is None
+
+
+def start_of_history(settings: Settings, request: RunRequest) -> date | None:
+    """The configured start date, of a run that it applies to."""
+    return settings.start_date if _is_nightly(request) else None
+
+
+def _is_nightly(request: RunRequest) -> bool:
+    return request.command == "sync" and request.since is None
 
 
 def first_served_day(windows: list[DateRange], first: date, refused: Collection[date]) -> date | None:

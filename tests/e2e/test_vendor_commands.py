@@ -6,10 +6,12 @@ import fcntl
 import json
 import os
 import pty
+import sqlite3
 import struct
 import subprocess
 import sys
 import termios
+from contextlib import closing
 
 import pytest
 
@@ -185,6 +187,14 @@ def test_check_reports_whether_the_newest_record_is_stored(synced, vendor, recor
     vendor.dataset.add(records_on("2025-03-11", 1))
     done = synced("check")
     assert (done.code, line_of(done)[0], line_of(done).endswith("no; the next sync fetches it")) == (0, "✓", True)
+
+
+def test_check_does_not_miss_a_newest_record_that_was_purged(synced):
+    with closing(sqlite3.connect(synced.folder / "billing.db")) as database, database:
+        database.execute("DELETE FROM billing_records WHERE created_at LIKE '2025-03-10%'")
+        database.execute("UPDATE synced_days SET purged_at = '2026-03-10 00:00:00' WHERE day = '2025-03-10'")
+    done = synced("check")
+    assert (done.code, line_of(done)[0], line_of(done).endswith("no; its day was purged")) == (0, "✓", True), done
 
 
 def test_a_failed_request_for_newest_records_is_a_warning_of_check(synced, vendor):
