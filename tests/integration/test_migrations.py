@@ -11,6 +11,7 @@ import pytest
 from alembic import command
 from conftest import fresh_database
 from sqlalchemy import Engine, event, inspect
+from support.schema_catalog import describe_schema
 
 from etl.db.dialects.expressions import expressions_for
 from etl.db.engine import new_engine
@@ -112,63 +113,95 @@ def test_a_database_of_each_older_revision_keeps_its_rows_and_figures(database_u
     assert bool(figures["daily_channels"]) == (revision >= "0009")
 
 
+CHANGES = {"CREATE", "ALTER", "DROP", "RENAME", "INSERT", "UPDATE", "DELETE"}
+"""First words of statements that change the database."""
+
+
 @contextmanager
-def failing_at(number: int):
-    """Fail before the n-th statement that changes the database, from 1; yields the executed statements."""
-    ran = []
+def failing_at_a_new_statement(seen: set[str], step: int):
+    """Fail before the next statement that changes the database and is not in `seen`, or before the `step`-th of them.
+
+    All of them are added to `seen`.
+    """
+    new = 0
 
     def fail(_connection, _cursor, statement, _parameters, _context, _executemany):
-        if statement.split()[0] in {"CREATE", "ALTER", "DROP", "RENAME", "INSERT", "UPDATE", "DELETE"}:
-            if len(ran) + 1 == number:
+        nonlocal new
+        if statement.split()[0] in CHANGES and statement not in seen:
+            seen.add(statement)
+            new += 1
+            if new == step:
                 raise ConnectionError(statement)
-            ran.append(statement)
 
     event.listen(Engine, "before_cursor_execute", fail)
     try:
-        yield ran
+        yield
     finally:
         event.remove(Engine, "before_cursor_execute", fail)
 
 
-def state(engine, tables):
+MANY_STATEMENTS = 30
+"""A creation or a migration has more of them."""
+
+
+def state(engine):
+    """The schema, with the rows of all tables and views."""
     with engine.connect() as connection:
-        views = columns_of(connection, VIEWS)
-        return content(connection, tables), content(connection, views)
+        return describe_schema(connection), content(connection, columns_of(connection, VIEWS))
 
 
-def test_a_migration_interrupted_at_any_statement_is_completed_by_the_next(database_url, tmp_path):
-    backend = database_url.get_backend_name()
-    step = 1 if backend == "mariadb" else 10  # the others roll back as a whole
-    for number in count(1, step):
-        (tmp_path / str(number)).mkdir()
-        with fresh_database(backend, tmp_path / str(number)) as url:
-            engine = new_engine(url)
-            upgrade(engine, "0006")
-            with engine.begin() as connection:
-                fill(connection, "0006")
-                tables = columns_of(connection, set(metadata.tables) & set(inspect(connection).get_table_names()))
-            if number == 1:
-                with engine.connect() as connection:
-                    before = content(connection, tables)
-                ensure_current(engine)
-                expected = before, state(engine, tables)[1]
-                continue
-            with failing_at(number - 1) as ran:
-                try:
-                    ensure_current(engine)
-                except ConnectionError:
-                    interrupted = True
-                else:
-                    interrupted = False
+def is_interrupted(engine, seen, step):
+    """Migrate; whether it was interrupted at a new statement."""
+    with failing_at_a_new_statement(seen, step):
+        try:
             ensure_current(engine)
-            assert state(engine, tables) == expected, ran[-1:]
-            with engine.connect() as connection:
-                assert {
-                    name for name in inspect(connection).get_table_names() if name.startswith("billing_records")
-                } == {"billing_records"}
-            if not interrupted:
-                break
-    assert number > 20
+        except ConnectionError:
+            return True
+    return False
+
+
+def step_of(engine):
+    """MariaDB commits each statement; the others roll back as a whole."""
+    return 1 if engine.dialect.name == "mariadb" else 10
+
+
+@pytest.mark.fault(87)
+@pytest.mark.parametrize("revision", ["0001", LAST_LAYOUT_OF_ROWS])
+def test_a_migration_interrupted_at_each_statement_in_turn_is_completed(database_url, revision, tmp_path):
+    (tmp_path / "undisturbed").mkdir()
+    with fresh_database(database_url.get_backend_name(), tmp_path / "undisturbed") as url:
+        engines = [new_engine(database_url), new_engine(url)]
+        for engine in engines:
+            make(engine, revision)
+        engine, undisturbed = engines
+        with engine.connect() as connection:
+            tables = columns_of(connection, set(metadata.tables) & set(inspect(connection).get_table_names()))
+            before = content(connection, tables)
+        seen: set[str] = set()
+        while is_interrupted(engine, seen, step_of(engine)):
+            pass
+        ensure_current(undisturbed)
+        assert state(engine) == state(undisturbed)
+        with engine.connect() as connection:
+            assert content(connection, tables) == before
+    assert len(seen) > MANY_STATEMENTS
+
+
+@pytest.mark.fault(87)
+def test_a_creation_interrupted_at_any_statement_is_completed_by_the_next(database_url, tmp_path):
+    undisturbed = new_engine(database_url)
+    ensure_current(undisturbed)
+    expected = state(undisturbed)
+    for number in count(1, step_of(undisturbed)):
+        (folder := tmp_path / str(number)).mkdir()
+        with fresh_database(database_url.get_backend_name(), folder) as url:
+            engine = new_engine(url)
+            interrupted = is_interrupted(engine, set(), number)
+            ensure_current(engine)
+            assert state(engine) == expected, number
+        if not interrupted:
+            break
+    assert number > MANY_STATEMENTS
 
 
 def test_a_migration_that_lost_a_row_is_refused(database_url):
