@@ -27,26 +27,26 @@ Packages, from the command line down to the database:
 
 Modules that every package may import:
 
-    model        records, answers, days: the values passed between packages
-    day_totals   totals of a day, of its hours and channels
-    run_counts   the outcome of a run, and its counts
-    amounts      exact arithmetic with amounts of money
-    changes      the difference between a day's stored rows and the vendor's records
-    channels     the channel of a charge, by rules
-    errors       the exceptions, one per next step of the operator
-    exit_codes   the exit code of each error, and which of several outranks the others
-    network      the route to an https host: proxy and trusted certificates
-    date_ranges  ranges of days: lookback, gaps, splitting
-    reconcile    reconciliation of the balance with the recorded spend
-    timestamps   the formats of a time that the program reads
-    spreadsheet  keys changed by a spreadsheet, restored
-    unreadable   days without a readable record in a response
-    zones        conversion between local time and UTC
-    pii          phone numbers: recognised, masked, redacted
-    log          log lines, redaction of secrets
-    signals      SIGINT and SIGTERM, deferred where a transaction is open
-    atomic_file  atomic replacement of a file
-    suggestions  the names closest to an unknown one
+    model            records, answers, days: the values passed between packages
+    day_totals       totals of a day, of its hours and channels
+    run_counts       the outcome of a run, and its counts
+    amounts          exact arithmetic with amounts of money
+    changes          the difference between a day's stored rows and the vendor's records
+    channels         the channel of a charge, by rules
+    errors           the exceptions, one per next step of the operator
+    exit_codes       the exit code of each error, and which of several outranks the others
+    network          the route to an https host: proxy and trusted certificates
+    date_ranges      ranges of days: lookback, gaps, splitting
+    reconcile        reconciliation of the balance with the recorded spend
+    timestamps       the formats of a time that the program reads
+    spreadsheet      keys changed by a spreadsheet, restored
+    unreadable_days  days of which an answer lists no readable record
+    zones            conversion between local time and UTC
+    pii              phone numbers: recognised, masked, redacted
+    log              log lines, redaction of secrets
+    signals          SIGINT and SIGTERM, deferred where a transaction is open
+    atomic_file      atomic replacement of a file
+    suggestions      the names closest to an unknown one
 """
 
 __version__ = "0.1.0"

@@ -51,7 +51,7 @@ from etl.services.plan import (
 from etl.services.run import ProgressListener, RunRequest, SyncResult
 from etl.services.run_writer import DryRun, RunWriter, Writer
 from etl.transform.snapshots import snapshot_days
-from etl.unreadable import accept_unreadable
+from etl.unreadable_days import accept_unreadable
 
 log = logging.getLogger(__name__)
 

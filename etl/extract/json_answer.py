@@ -16,7 +16,7 @@ from etl.extract.completeness import (
 from etl.extract.padding import PADDING_AFTER
 from etl.extract.source_days import SourceDays
 from etl.model import DayRecords, ReadStats, Record, RejectedRecord, single_slice_day
-from etl.unreadable import unreadable_days
+from etl.unreadable_days import unreadable_days
 from etl.zones import merge_folds
 
 

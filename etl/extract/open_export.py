@@ -31,7 +31,7 @@ from etl.extract.padding import PADDING_BEFORE
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays
 from etl.model import DayRecords, ReadStats
-from etl.unreadable import unreadable_days
+from etl.unreadable_days import unreadable_days
 from etl.zones import merge_folds
 
 MIN_DAYS_LIMIT: Final = 3

@@ -35,7 +35,7 @@ from etl.model import (
     single_slice_day,
 )
 from etl.run_counts import RecordChange
-from etl.unreadable import rejected_on
+from etl.unreadable_days import rejected_on
 
 SnapshotBuilder = Callable[[date, tuple[TimeSlice[list[Record]], ...]], DaySnapshot]
 """Creates the snapshot of a day from its time slices."""

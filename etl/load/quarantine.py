@@ -19,7 +19,7 @@ from etl.changes import DayDiff, StoredRow
 from etl.load.diff import diff_day
 from etl.model import CountedRecord, PartialKey, Record, RejectedRecord
 from etl.pii import ERASED
-from etl.unreadable import readable_day
+from etl.unreadable_days import readable_day
 
 _FieldMask: TypeAlias = tuple[bool, ...]
 """For each field of a key, whether it is readable and not empty."""

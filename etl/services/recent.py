@@ -28,8 +28,8 @@ from etl.services.context import build_phone_policy, build_reader, open_client, 
 from etl.services.database import open_engine
 from etl.transform.pseudonymise import PhonePolicy
 from etl.transform.reader import read_feed
+from etl.transform.rejection import payload_json
 from etl.transform.snapshots import sort_records
-from etl.transform.unreadable import payload_json
 
 STATUS_FIELDS: Final = ("created_at", "phone", "status", "status_info", "price")
 """Fields of an authorisation, in the order of the output."""

@@ -15,7 +15,7 @@ from etl.model import Feed, RawRecord, ReadStats, Record, RejectedRecord
 from etl.timestamps import leading_date, swapped_date
 from etl.transform.fields import CorruptKey, DecimalSigns, FieldError, parse_record, parse_time
 from etl.transform.folds import FoldCollector
-from etl.transform.unreadable import add_key, reject_record
+from etl.transform.rejection import add_key, reject_record
 from etl.transform.vectorised import parse_records, parse_times
 
 BATCH_SIZE: Final = 5_000

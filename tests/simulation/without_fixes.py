@@ -20,7 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 import etl
-from etl import spreadsheet, unreadable
+from etl import spreadsheet, unreadable_days
 from etl.extract import csv_parser, json_reader  # noqa: F401 - csv_parser is imported late, and has to be patched before
 from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.cross_check import CrossCheck
@@ -74,7 +74,7 @@ def _no_empty_day_between_full_ones() -> list[Patch]:
 
 
 def _unreadable_is_empty() -> list[Patch]:
-    return _everywhere(unreadable.unreadable_days, lambda *_: {})
+    return _everywhere(unreadable_days.unreadable_days, lambda *_: {})
 
 
 def _unreadable_is_withdrawn() -> list[Patch]:

@@ -27,7 +27,7 @@ EVERYBODYS = {
         "changes",
         "reconcile",
         "date_ranges",
-        "unreadable",
+        "unreadable_days",
         "spreadsheet",
         "timestamps",
     ),

@@ -17,7 +17,7 @@ from etl.date_ranges import DateRange
 from etl.errors import InvalidResponse
 from etl.model import Feed, RawRecord, ReadStats, Record, RejectedRecord, raw_record
 from etl.transform.reader import read_feed
-from etl.transform.unreadable import MAX_PAYLOAD_DEPTH
+from etl.transform.rejection import MAX_PAYLOAD_DEPTH
 
 calm = settings(deadline=None)
 MOSCOW = ZoneInfo("Europe/Moscow")

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.model import ReadStats, RejectedRecord, raw_record, single_slice_day
-from etl.transform.unreadable import add_key, payload_json, reject_record
-from etl.unreadable import readable_day, unreadable_days
+from etl.transform.rejection import add_key, payload_json, reject_record
+from etl.unreadable_days import readable_day, unreadable_days
 
 calm = settings(deadline=None)
 MOSCOW = ZoneInfo("Europe/Moscow")

@@ -1,4 +1,4 @@
-"""Days whose records are unreadable in an answer. Pure."""
+"""Days of which an answer lists no readable record: the stored rows are kept. Pure."""
 
 from __future__ import annotations
 
