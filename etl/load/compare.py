@@ -35,10 +35,9 @@ from etl.model import (
     single_slice_day,
 )
 from etl.run_counts import RecordChange
+from etl.transform.snapshots import snapshot_day
 from etl.unreadable_days import rejected_on
 
-SnapshotBuilder = Callable[[date, tuple[TimeSlice[list[Record]], ...]], DaySnapshot]
-"""Creates the snapshot of a day from its time slices."""
 StoredRowReader = Callable[[datetime, datetime], StoredRows]
 """Reads the stored rows from a start to an end, exclusive, in the vendor's wall clock."""
 
@@ -90,7 +89,6 @@ def compare_window(
     data: WindowData,
     snapshots: Iterable[DaySnapshot],
     policy: LoadPolicy,
-    build_snapshot: SnapshotBuilder,
 ) -> Iterator[DayComparison]:
     """Compare complete days with their stored rows, one day at a time. Reads rows only if the digest has changed."""
     ledger = read_days(connection, account_id, data.window)
@@ -108,7 +106,7 @@ def compare_window(
         else:
             listed = data.days[snapshot.day]
             gaps = _UnknownParts(listed.missing_fields, quarantine.keys(snapshot.day, listed.source))
-            comparison = _compare_day(connection, account_id, snapshot, entry, gaps, policy, build_snapshot)
+            comparison = _compare_day(connection, account_id, snapshot, entry, gaps, policy)
         folds = day_folds(data, snapshot.day)
         if entry and comparison.suspect_reason is None and (policy.full_compare or folds):
             wrong = count_wrong(connection, account_id, snapshot.day, policy.zone, folds, every_row=policy.full_compare)
@@ -123,13 +121,13 @@ def compare_window(
     for day, reason in data.unresolved_days.items():
         entry = ledger.get(day)
         if entry and (entry.complete or day >= policy.today) and not entry.purged:
-            empty = build_snapshot(day, single_slice_day(day, []).slices)
+            empty = snapshot_day(day, single_slice_day(day, []).slices)
             keep_stored = day in data.refused or day in data.failed
             is_unreadable = entry.complete and day in data.unreadable
             if is_unreadable and are_quarantined(connection, account_id, rejected_on(day, data.rejected)):
                 # So `accept` has stored the day, if every row of it may be one of these records.
                 gaps = _UnknownParts(frozenset(), quarantine.keys(day, "json"))
-                keep_stored = not _compare_day(connection, account_id, empty, entry, gaps, policy, build_snapshot).rows
+                keep_stored = not _compare_day(connection, account_id, empty, entry, gaps, policy).rows
             suspect_reason = None if keep_stored and not entry.suspect else reason
             yield DayComparison(empty, entry, (), RowCounts(), suspect_reason, keep_stored=keep_stored)
 
@@ -162,7 +160,6 @@ def _compare_day(
     entry: LedgerEntry | None,
     gaps: _UnknownParts,
     policy: LoadPolicy,
-    build_snapshot: SnapshotBuilder,
 ) -> DayComparison:
     read = partial(load_rows, connection, account_id)
     answer_digest, distinct = snapshot.digest, snapshot.distinct
@@ -171,7 +168,7 @@ def _compare_day(
             TimeSlice(listed.since, listed.until, partial(_fill_unknown_parts, listed, read, gaps))
             for listed in snapshot.slices
         )
-        snapshot = build_snapshot(snapshot.day, tuple(slices))
+        snapshot = snapshot_day(snapshot.day, tuple(slices))
     changes: Iterable[DayDiff] = _SliceChanges(snapshot, read, gaps.missing_fields)
     if len(snapshot.slices) == 1:
         changes = tuple(changes)

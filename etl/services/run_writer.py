@@ -43,7 +43,6 @@ from etl.run_counts import Outcome, RunCounts
 from etl.services.channels import classify_stored_days
 from etl.services.context import SCHEMA_LOCK_TIMEOUT, account_binding, channel_rules
 from etl.services.setting_errors import named_settings
-from etl.transform.snapshots import snapshot_day
 
 
 class StoredResult(NamedTuple):
@@ -203,7 +202,7 @@ class RunWriter:
             for outcome, days in committed:
                 if read_progress(connection, self.run) == days:
                     return outcome
-            comparisons = compare_window(connection, self.account_id, data, snapshots, policy, snapshot_day)
+            comparisons = compare_window(connection, self.account_id, data, snapshots, policy)
             outcome = write_window(
                 connection, self.run, data, comparisons, policy, self.channels,
                 previous_request=self._previous_request, now=self.clock(),
@@ -261,7 +260,7 @@ class DryRun:
 
     def load(self, data: WindowData, snapshots: Iterable[DaySnapshot], policy: LoadPolicy) -> RunCounts:
         def transaction(connection: Connection) -> WindowOutcome:
-            comparisons = compare_window(connection, self.account_id, data, snapshots, policy, snapshot_day)
+            comparisons = compare_window(connection, self.account_id, data, snapshots, policy)
             return preview_window(connection, self.account_id, data, comparisons)
 
         with signals.deferred():

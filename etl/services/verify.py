@@ -33,7 +33,7 @@ from etl.services.context import (
     utc_now,
 )
 from etl.services.database import open_engine
-from etl.transform.snapshots import snapshot_day, snapshot_days
+from etl.transform.snapshots import snapshot_days
 
 INCOMPLETE: Final = "the answer may not have all of the day"
 """Why a complete day is not compared with an answer."""
@@ -130,7 +130,7 @@ def verify_windows(
         data = fetch(window)
         snapshots = snapshot_days(data.days)
         with read_connection(engine) as connection, connection.begin():
-            days = compare_window(connection, account_id, data, snapshots, policy, snapshot_day)
+            days = compare_window(connection, account_id, data, snapshots, policy)
             outcomes = [day.outcome() for day in days]
         source = "".join(data.sources)
         compared = {outcome.day for outcome in outcomes}

@@ -38,7 +38,6 @@ from etl.ops.status_query import StatusOptions, read_account_statuses
 from etl.services.context import build_load_policy
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
-from etl.transform.snapshots import snapshot_day
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -1424,7 +1423,7 @@ def test_a_stored_day_whose_requests_fail_is_kept_and_not_suspect(job, vendor):
     data = WindowData(window, window, {}, unresolved_days={NINTH: "HTTP 500"}, failed=frozenset({NINTH}))
     policy = build_load_policy(job.settings, date(2026, 3, 11), full_compare=False)
     with job.engine.connect() as connection:
-        comparisons = list(compare_window(connection, 1, data, (), policy, snapshot_day))
+        comparisons = list(compare_window(connection, 1, data, (), policy))
     summary = summarise_window(WindowOutcome([one.outcome() for one in comparisons], frozenset()), data, policy)
     assert [(one.keep_stored, one.suspect_reason) for one in comparisons] == [(True, None)]
     assert (summary.suspect_days, summary.missing_days) == ([], {NINTH: "HTTP 500"})

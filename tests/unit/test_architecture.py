@@ -42,7 +42,7 @@ ALLOWED = {
     "extract": EVERYBODYS,
     "transform": EVERYBODYS,
     "db": EVERYBODYS,
-    "load": EVERYBODYS | {"db"},
+    "load": EVERYBODYS | {"db", "transform"},
     "reports": EVERYBODYS | {"db"},
     "lake": EVERYBODYS | {"reports"},
     "ops": EVERYBODYS | {"db"},
