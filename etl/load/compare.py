@@ -46,7 +46,7 @@ StoredRowReader = Callable[[datetime, datetime], StoredRows]
 class DayComparison:
     """The comparison of one day with its stored rows, with the changes to write.
 
-    Created by `compare_window`, consumed by `write_window` and `services.verify`.
+    Created by `compare_window`, consumed by `WindowWriter` and `services.verify`.
 
     Attributes:
         ledger_entry: The day's entry in the ledger; None for a new day.

@@ -37,7 +37,7 @@ from etl.db.store import Store
 from etl.load.compare import compare_window
 from etl.load.outcome import WindowOutcome, summarise_window
 from etl.load.policy import LoadPolicy
-from etl.load.write import preview_window, write_window
+from etl.load.write import WindowWriter, preview_window
 from etl.model import DaySnapshot, WindowData
 from etl.run_counts import Outcome, RunCounts
 from etl.services.channels import classify_stored_days
@@ -203,10 +203,8 @@ class RunWriter:
                 if read_progress(connection, self.run) == days:
                     return outcome
             comparisons = compare_window(connection, self.account_id, data, snapshots, policy)
-            outcome = write_window(
-                connection, self.run, data, comparisons, policy, self.channels,
-                previous_request=self._previous_request, now=self.clock(),
-            )  # fmt: skip
+            window_writer = WindowWriter(connection, self.run, policy, self.channels, self.clock())
+            outcome = window_writer.write(data, comparisons, self._previous_request)
             if self.run.fingerprint and data.sources:
                 store_fingerprint(connection, self.account_id, self.run.fingerprint)
             counts = RunCounts()
