@@ -138,3 +138,8 @@ class Interrupted(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a program that the signal ended."""
+        return 128 + self.signal_number

@@ -105,7 +105,7 @@ class SyncRun:
         except SQLAlchemyError as error:
             self.result.error = DatabaseError(describe_error(error))
         except Interrupted as interrupt:
-            self.record_interrupt(writer, 128 + interrupt.signal_number)
+            self.record_interrupt(writer, interrupt.exit_code)
             raise
         self.finish(writer, monitor)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception, most_severe
@@ -16,22 +16,7 @@ from etl.errors import BillingError, ConfigError, Interrupted, OutputError
 from etl.log import log_context
 
 if TYPE_CHECKING:
-    from etl.services.run import RunRequest, SyncResult
-
-
-@dataclass(frozen=True, slots=True)
-class AccountOutcome:
-    """The outcome of one account's run.
-
-    Attributes:
-        settings: None where they are wrong.
-        signal_number: The signal that ended the run; None if none did.
-    """
-
-    settings: Settings | None
-    result: SyncResult
-    exit_code: int
-    signal_number: int | None = None
+    from etl.services.run import AccountOutcome, RunRequest
 
 
 def run_in_turn(
@@ -65,7 +50,7 @@ def run_account(
         alone: Whether there is no other account: errors need no label.
         side_by_side: Whether other processes use the same terminal: no progress bar.
     """
-    from etl.services.run import SyncResult
+    from etl.services.run import AccountOutcome, SyncResult
     from etl.services.sync import run_sync
 
     valid_settings = None

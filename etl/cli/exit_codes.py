@@ -20,7 +20,7 @@ __all__ = [
 def code_for_exception(error: BaseException) -> int:
     """The exit code of an exception that ended the program."""
     if isinstance(error, Interrupted):
-        return 128 + error.signal_number
+        return error.exit_code
     if isinstance(error, click.ClickException):
         return ExitCode.USAGE
     return code_for_error(error) if isinstance(error, BillingError) else ExitCode.SOFTWARE

@@ -19,18 +19,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait as wait_for_any
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from etl import signals
-from etl.cli.account_runs import AccountOutcome, run_account
+from etl.cli.account_runs import run_account
 from etl.cli.options import LoadedAccount
 from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.config.schema import Settings
 from etl.errors import BillingError, Interrupted
 from etl.log import Redactor, log_context
-
-if TYPE_CHECKING:
-    from etl.services.run import RunRequest
+from etl.services.run import AccountOutcome, RunRequest, SyncResult
 
 STOP_SECONDS: Final = 1.5
 """Time to wait for interrupted runs; then the main process ends, and with it the workers."""
@@ -153,8 +151,6 @@ def _report_failure(
     options: OutputOptions, request: RunRequest, account: LoadedAccount, error: BillingError
 ) -> AccountOutcome:
     """The outcome of an account whose worker returned none."""
-    from etl.services.run import SyncResult
-
     label, _ = account
     result = SyncResult(label, request.command, request.dry_run)
     result.error = error

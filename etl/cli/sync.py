@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import date
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from etl.cli.account_runs import AccountOutcome, run_in_turn, show_outcome
-from etl.cli.exit_codes import ExitCode, code_for_exception, most_severe
+from etl.cli.account_runs import run_in_turn, show_outcome
+from etl.cli.exit_codes import most_severe
 from etl.cli.json_output import print_json, result_as_json
 from etl.cli.options import (
     DAY,
@@ -30,19 +29,14 @@ from etl.cli.options import (
 from etl.cli.output import OutputOptions
 from etl.cli.run_summary import render_summary
 from etl.config.schema import RunSettings, Settings
-from etl.errors import ConfigError, Interrupted
+from etl.errors import ConfigError
 from etl.log import log_context
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
-
-    from etl.services.run import RunRequest
+    from etl.services.run import AccountOutcome, RunRequest
 
 MAX_PARALLEL: Final = 64
 """A run has two connections to the database, and most servers accept a hundred."""
-INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
-"""For the last heartbeat of an interrupted run: the process has to end within five seconds."""
-log = logging.getLogger(__name__)
 
 
 def metrics_file_option(command: Command) -> Command:
@@ -170,47 +164,34 @@ def run_accounts(
     import uuid
 
     from etl.config.loader import select_accounts
-    from etl.ops.heartbeat import TIMEOUT_SECONDS, Heartbeat
+    from etl.ops.heartbeat import Heartbeat
+    from etl.services.monitoring import Monitoring
 
     configuration, run_settings = load_configuration(options)
     labels = select_accounts(configuration, accounts)
     selected = load_all(options, configuration, labels)
     _require_past(request, selected)
     metrics_path = _metrics_path(metrics_file, run_settings, selected)
-    # Dry runs and `accept` do not report to monitoring, because they are not the nightly job.
-    monitored = request.command in {"sync", "backfill"} and not request.dry_run
     run_id = str(uuid.uuid4())
-    heartbeat_url = run_settings.heartbeat_url if monitored else None
-    heartbeat = Heartbeat(heartbeat_url, run_id, options.redact, run_settings.route_to(heartbeat_url or ""))
-    order = {label: position for position, (label, _) in enumerate(selected)}
-    outcomes: list[AccountOutcome] = []
-    with log_context(run_id=run_id):
-        heartbeat.start()
-        code: int = ExitCode.SOFTWARE
-        timeout = TIMEOUT_SECONDS
-        try:
-            if parallel > 1 and len(selected) > 1:
-                from etl.cli.parallel import run_side_by_side  # a usual run does not need its modules
+    heartbeat_url = run_settings.heartbeat_url if request.is_monitored else None
+    monitoring = Monitoring(
+        Heartbeat(heartbeat_url, run_id, options.redact, run_settings.route_to(heartbeat_url or "")),
+        metrics_path if request.is_monitored else None,
+        [label for label, _ in selected],
+        all_there_are=len(labels) == len(configuration.labels),
+        summarise=_summary,
+    )
+    with log_context(run_id=run_id), monitoring.report() as outcomes:
+        if parallel > 1 and len(selected) > 1:
+            from etl.cli.parallel import run_side_by_side  # a usual run does not need its modules
 
-                runs = run_side_by_side(options, request, selected, at_once=parallel, run_id=run_id)
-            else:
-                runs = run_in_turn(options, request, selected)
-            with closing(runs):
-                for outcome in runs:
-                    outcomes.append(show_outcome(options, outcome, alone=len(selected) == 1))  # noqa: PERF401 - one by one
-            code = most_severe(outcome.exit_code for outcome in outcomes)
-        except Interrupted as stopped:
-            code, timeout = code_for_exception(stopped), INTERRUPTED_TIMEOUT_SECONDS
-            raise
-        finally:
-            outcomes.sort(key=lambda outcome: order[outcome.result.account])
-            if monitored and metrics_path:
-                try:
-                    everything = len(labels) == len(configuration.labels)
-                    _write_metrics(metrics_path, outcomes, all_there_are=everything, patience=timeout)
-                except Exception as error:  # noqa: BLE001 - metrics must not fail a run
-                    log.warning("the metrics file is not updated: %s", type(error).__name__)
-            heartbeat.finish(code, _summary(outcomes, code), patience=timeout)
+            runs = run_side_by_side(options, request, selected, at_once=parallel, run_id=run_id)
+        else:
+            runs = run_in_turn(options, request, selected)
+        with closing(runs):
+            for outcome in runs:
+                outcomes.append(show_outcome(options, outcome, alone=len(selected) == 1))
+    code = most_severe(outcome.exit_code for outcome in outcomes)
     if options.as_json:
         documents = [result_as_json(outcome.result, outcome.exit_code, options.redact) for outcome in outcomes]
         print_json({"accounts": documents, "exit_code": code})
@@ -249,38 +230,3 @@ def _summary(outcomes: Iterable[AccountOutcome], code: int) -> str:
         if outcome.result.error:
             lines.append(f"{outcome.result.account}: exit code {outcome.exit_code}: {outcome.result.error}")
     return "\n".join([*lines, f"exit code {code}"])
-
-
-def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_are: bool, patience: float) -> None:
-    """Write the metrics of these runs, and the gauges of their accounts from each database that answers.
-
-    Args:
-        path: The file.
-        outcomes: Of the accounts that ran.
-        all_there_are: Whether these are all configured accounts; otherwise the samples of other accounts are kept.
-        patience: Seconds to wait for other processes that write the file.
-    """
-    from etl.errors import DatabaseError
-    from etl.ops.metrics import RunOutcome, write_metrics
-    from etl.services.context import utc_now
-    from etl.services.metrics import read_gauges
-
-    now = utc_now()
-    by_database: dict[URL, list[AccountOutcome]] = {}
-    for outcome in outcomes:
-        if outcome.settings is not None:
-            by_database.setdefault(outcome.settings.database_url, []).append(outcome)
-    accounts = {
-        url: [outcome.result.account for outcome in group]
-        for url, group in by_database.items()
-        # A database that failed in every run is not tried again: its timeout would delay the exit.
-        if not all(isinstance(outcome.result.error, DatabaseError) for outcome in group)
-    }
-    gauges = read_gauges(accounts, now)
-    runs = [
-        RunOutcome(result.account, outcome.exit_code, result.seconds, result.counts, gauges.get(result.account))
-        for outcome in outcomes
-        for result in [outcome.result]
-        if result.retired_at is None  # a retired account has no lateness to alert on
-    ]
-    write_metrics(path, runs, now, all_there_are=all_there_are, patience=patience)

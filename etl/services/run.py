@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from etl.config.schema import Settings
 from etl.date_ranges import DateRange
 from etl.day_totals import LedgerTotals
 from etl.errors import BillingError, ConfigError
@@ -42,6 +43,11 @@ class RunRequest:
     def names_a_range(self) -> bool:
         """Whether the run reports the days of a range only. Suspect days outside of it are fetched as well."""
         return self.command == "backfill" or (self.command == "sync" and bool(self.since or self.until))
+
+    @property
+    def is_monitored(self) -> bool:
+        """Whether monitoring expects the run: dry runs and `accept` are not the nightly job."""
+        return self.command in {"sync", "backfill"} and not self.dry_run
 
     @property
     def accepted_days(self) -> frozenset[date]:
@@ -137,6 +143,22 @@ class SyncResult:
     def outcome(self) -> Outcome:
         """The outcome in `sync_runs`."""
         return "failed" if self.error else "look" if self.needs_review else "done"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOutcome:
+    """How the run of one of several accounts ended.
+
+    Attributes:
+        settings: None where they are wrong.
+        exit_code: That of the result, of a signal, or of a stdout that failed.
+        signal_number: The signal that ended the run; None if none did.
+    """
+
+    settings: Settings | None
+    result: SyncResult
+    exit_code: int
+    signal_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
