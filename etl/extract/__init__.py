@@ -26,7 +26,7 @@ Evidence of complete days, for both sources:
     pagination       fields by which an answer claims to have more records than it lists
     claims           those of them that have another meaning
     padding          the dates that a request covers for certain
-    source_days      the days of a window from one source: complete, unresolved, unproven
+    source_days      the days of a window from one source: complete, unresolved, uncertain
 
 Parsers, from bytes to raw records:
 

@@ -41,7 +41,7 @@ class CrossCheck:
         ]
 
     def days_to_check(self, json_days: SourceDays) -> frozenset[date]:
-        """The days to compare with the export: unresolved, newly empty, unproven, incomplete or beside hidden ones.
+        """The days to compare with the export: unresolved, newly empty, uncertain, incomplete or beside hidden ones.
 
         If a limit truncates JSON's answers at different sizes, all days.
         """
@@ -52,7 +52,7 @@ class CrossCheck:
             frozenset(json_days.unresolved)
             | frozenset(self.new_empty_days(json_days))
             | incomplete_days
-            | json_days.unproven.keys()
+            | json_days.uncertain_days
             | self._days_beside_hidden(json_days)
         )
 
@@ -160,7 +160,7 @@ class CrossCheck:
             return False
         if not records and (self._export_hides_days or self._export_lists_less(json_days)):
             return False
-        if day in csv_days.unproven and (
+        if day in csv_days.uncertain_days and (
             (newest := self._get_newest()) is None or not newest.confirm({day: records}, csv_days.rejected)
         ):
             return False
@@ -185,12 +185,12 @@ class CrossCheck:
     def _is_contradictory(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
         """Whether the export lists more of a day than JSON does, unreadable records included, but not all of it.
 
-        Of an unproven JSON day, it may list fewer records, if JSON lacks some of them.
+        Of an uncertain JSON day, it may list fewer records, if JSON lacks some of them.
         """
         if day not in json_days.days or day not in csv_days.days:
             return False
         records, json_records = csv_days.days[day], json_days.days[day]
-        is_unproven = day in json_days.unproven
-        excess = count_missing(json_records, records) if is_unproven else len(records) - len(json_records)
+        is_uncertain = day in json_days.uncertain_days
+        excess = count_missing(json_records, records) if is_uncertain else len(records) - len(json_records)
         unreadable = sum(item.day == day for item in json_days.rejected)
         return excess > unreadable and not self._csv_supersedes(day, json_days, csv_days)

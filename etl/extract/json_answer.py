@@ -51,14 +51,13 @@ class JsonAnswer:
         }
         days = {day: records for day, records in self.days.items() if day not in unresolved}
         incomplete_days = self.incomplete_days().intersection(days)
-        unproven = dict.fromkeys(days_without_padding(days, self.requested.first))
         return SourceDays(
             self.requested,
             days,
             self.stats.rejected,
             unresolved,
             incomplete_days,
-            unproven,
+            unpadded=days_without_padding(days, self.requested.first),
             folds=dict(self.stats.folds),
             unreadable=frozenset(unreadable),
         )

@@ -68,11 +68,7 @@ class JsonSource:
         """
         result = fetch_accepted_days(window, self._fetch, self._requests.send)
         # A later request may have shown that the rejection of an earlier start date was temporary.
-        unpadded = [
-            day
-            for day, stats in result.unproven.items()
-            if stats is None and self._requests.is_accepted_start(day - PADDING_BEFORE)
-        ]
+        unpadded = [day for day in sorted(result.unpadded) if self._requests.is_accepted_start(day - PADDING_BEFORE)]
         result = combine(window, [result.without(unpadded), *(self._fetch(DateRange(day, day)) for day in unpadded)])
         hidden = self.days_listed_elsewhere(result)
         return combine(window, [result.without(hidden), *map(self._resolve_hidden_day, hidden)])
@@ -155,17 +151,19 @@ class JsonSource:
         return empty_source_days(DateRange(day, day), error) if answer is None else answer.to_source_days()
 
     def _without_truncated_days(self, result: SourceDays) -> SourceDays:
-        """Leave unresolved the unproven days whose answer has the same size as a later one: a limit truncated both."""
-        unproven = {day: stats for day, stats in result.unproven.items() if day in result.days}
-        for day, stats in unproven.items():
-            if stats is not None and self._answers.count_similar(stats) > 1:
+        """Leave unresolved the unproven days whose answer has the same size as a later one: a limit truncated both.
+
+        The others need no comparison if they have as many records as an earlier run found.
+        """
+        for day, stats in result.unproven.items():
+            if day in result.days and self._answers.count_similar(stats) > 1:
                 result = result.with_unresolved([day], _truncated(stats.listed))
-        still_unproven = {
-            day: stats
-            for day, stats in unproven.items()
-            if day in result.days and self._is_new(day, len(result.days[day]))
-        }
-        return replace(result, unproven=still_unproven)
+        new = {day for day, records in result.days.items() if self._is_new(day, len(records))}
+        return replace(
+            result,
+            unproven={day: stats for day, stats in result.unproven.items() if day in new},
+            unpadded=result.unpadded & new,
+        )
 
     def _fetch_complete(self, window: DateRange) -> Iterator[SourceDays]:
         """Yield results that are complete or leave days unresolved, from a request for the window or for its halves."""
@@ -317,7 +315,7 @@ class JsonSource:
         if narrow_answer is not None:
             return narrow_answer.to_source_days()
         if self._is_plausibly_complete(answer):
-            return replace(self._complete_result(answer), unproven={day: answer.stats})
+            return replace(self._complete_result(answer), unproven={day: answer.stats}, unpadded=frozenset())
         unresolved = {day: _truncated(answer.stats.listed)}
         return SourceDays(answer.requested, {}, answer.stats.rejected, unresolved, seen_records={day: answer.days[day]})
 

@@ -30,7 +30,7 @@ from etl.extract.csv_requests import CsvRequests
 from etl.extract.padding import PADDING_BEFORE
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays
-from etl.model import DayRecords, ReadStats
+from etl.model import DayRecords
 from etl.unreadable_days import unreadable_days
 from etl.zones import merge_folds
 
@@ -106,11 +106,11 @@ class OpenExport:
     def _source_days(self, window: DateRange) -> SourceDays:
         """The complete days of a window, by the parts that are determined.
 
-        The start date of an export without padding, because the vendor rejects the day before it, is unproven: in
-        another time zone, some of its records belong to the rejected day.
+        An export has no padding if the vendor rejects the day before its start date: in another time zone, some records
+        of the start date belong to the rejected day.
         """
         days: dict[date, DayRecords] = {}
-        unproven: dict[date, ReadStats | None] = {}
+        unpadded: set[date] = set()
         stats_by_day = dict.fromkeys(window.days(), self._export.stats)
         for part in self._parts or ():
             first, last = max(part.days.first, window.first), min(part.days.last, window.last)
@@ -118,7 +118,7 @@ class OpenExport:
                 part_days = part.export.days(DateRange(first, last))
                 days |= part_days
                 stats_by_day |= dict.fromkeys(part_days, part.export.stats)
-                unproven |= dict.fromkeys(days_without_padding(part_days, part.export.requested.first))
+                unpadded |= days_without_padding(part_days, part.export.requested.first)
         days |= self._days_as_before(window, days)
         truncated = f"a CSV export of {self._export.stats.listed} records may be truncated"
         unreadable: dict[date, str] = {}
@@ -138,7 +138,7 @@ class OpenExport:
             complete_days,
             tuple(rejected),
             unresolved,
-            unproven=unproven,
+            unpadded=frozenset(unpadded),
             seen_records={day: self._most_records(day) for day in unresolved},
             folds=merge_folds(pair for stats in all_stats for pair in stats.folds.items()),
             unreadable=frozenset(unreadable),

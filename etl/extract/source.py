@@ -315,7 +315,7 @@ class Source:
         """Fetch the export's days; None if it confirms JSON's empty days and has no more records of the others."""
         if (
             not json_days.unresolved
-            and not json_days.unproven
+            and not json_days.uncertain_days
             and not any(json_days.days[day] for day in json_days.incomplete_days)
         ):
             counts = {day: len(json_days.days[day]) for day in to_check}

@@ -28,8 +28,8 @@ class SourceDays:
         rejected: Rejected records of the window's days or of an unknown day.
         unresolved: The days without an accepted answer, each with the reason.
         incomplete_days: Days that the request may not have covered in full.
-        unproven: Days without evidence for or against their completeness, to be compared with the other source. The
-            value is the statistics of the answer if its size is the problem, else None.
+        unproven: Days without evidence for or against a limit that truncated their answer, with its statistics.
+        unpadded: Days at the start of a request without padding: in another time zone, they may begin before it.
         seen_records: The known records of unresolved days: an answer that lacks some of them is incomplete.
         folds: As in `ReadStats`.
         refused: The unresolved days for which the vendor rejects every request.
@@ -42,12 +42,18 @@ class SourceDays:
     rejected: tuple[RejectedRecord, ...] = ()
     unresolved: dict[date, str] = field(default_factory=dict)
     incomplete_days: frozenset[date] = frozenset()
-    unproven: dict[date, ReadStats | None] = field(default_factory=dict)
+    unproven: dict[date, ReadStats] = field(default_factory=dict)
+    unpadded: frozenset[date] = frozenset()
     seen_records: dict[date, DayRecords] = field(default_factory=dict)
     folds: dict[Record, int] = field(default_factory=dict)
     refused: frozenset[date] = frozenset()
     failed: frozenset[date] = frozenset()
     unreadable: frozenset[date] = frozenset()
+
+    @property
+    def uncertain_days(self) -> frozenset[date]:
+        """The complete days that are to be compared with the other source."""
+        return self.unpadded.union(self.unproven)
 
     def without(self, excluded: Collection[date]) -> SourceDays:
         """Return a copy without these days."""
@@ -61,6 +67,7 @@ class SourceDays:
             unresolved=without_excluded(self.unresolved),
             incomplete_days=self.incomplete_days.difference(excluded),
             unproven=without_excluded(self.unproven),
+            unpadded=self.unpadded.difference(excluded),
             seen_records=without_excluded(self.seen_records),
             refused=self.refused.difference(excluded),
             failed=self.failed.difference(excluded),
@@ -145,6 +152,7 @@ def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
         unresolved=_merge(part.unresolved for part in parts),
         incomplete_days=frozenset[date]().union(*(part.incomplete_days for part in parts)),
         unproven=_merge(part.unproven for part in parts),
+        unpadded=frozenset[date]().union(*(part.unpadded for part in parts)),
         seen_records=_merge(part.seen_records for part in parts),
         folds=merge_folds(pair for part in parts for pair in part.folds.items()),
         refused=frozenset[date]().union(*(part.refused for part in parts)),
