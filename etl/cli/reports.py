@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from etl.reports.export import ExportResult
     from etl.services.numbering import ImportResult
 
+DEFAULT_VIEW: Final = "billing"
+
 
 @click.command(
     epilog=examples(
@@ -54,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--lake", is_flag=True, help="Write what changed to Apache Iceberg tables in the folder.")
 @click.option("--catalogue", metavar="URI", help="Catalogue of the lake; default an SQLite file in the folder.")
 @click.option("--expire", type=DaysType(), metavar="DAYS", help="Remove older snapshots of the lake, like 30d.")
-@click.option("--view", default="billing", show_default=True, metavar="VIEW", help="View to export.")
+@click.option("--view", default=DEFAULT_VIEW, show_default=True, metavar="VIEW", help="View to export.")
 @click.option("--since", type=DAY, metavar="DATE", help="First day; default the first stored one.")
 @click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last stored one.")
 @account_option
@@ -66,67 +69,100 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def export(
-    options: OutputOptions,
-    *,
-    out: Path,
-    lake: bool,
-    catalogue: str | None,
-    expire: timedelta | None,
-    view: str,
-    since: date | None,
-    until: date | None,
-    accounts: tuple[str, ...],
-    as_of: date | datetime | None,
-    anonymise: bool,
-    excel_ru: bool,
+    options: OutputOptions, /, *, lake: bool, catalogue: str | None, expire: timedelta | None, **file_options: Any
 ) -> int:
     """Write a view to a CSV, Parquet or Excel file, or to a lake.
 
     A lake has all records in Apache Iceberg tables, partitioned by account and month. Only days that changed since the
     last export are written again.
     """
+    target = _FileExport(**file_options)
+    if lake:
+        if target != _FileExport(target.out, target.accounts) or target.to_stdout:
+            raise click.UsageError("--lake takes all days of the view billing as they are: leave other options out")
+        return export_lake(options, target.out, target.accounts, catalogue, expire)
+    if catalogue or expire:
+        raise click.UsageError("--catalogue and --expire are for --lake")
+    return _export_file(options, target)
+
+
+@dataclass(frozen=True, slots=True)
+class _FileExport:
+    """The options of an export to a file, each named as on the command line."""
+
+    out: Path
+    accounts: tuple[str, ...]
+    view: str = DEFAULT_VIEW
+    since: date | None = None
+    until: date | None = None
+    as_of: date | datetime | None = None
+    anonymise: bool = False
+    excel_ru: bool = False
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the file is stdout."""
+        return str(self.out) == "-"
+
+    def extension(self) -> str:
+        """The extension that decides on the format of the file.
+
+        Raises:
+            click.UsageError: There is no such format, or --excel-ru does not apply to it.
+        """
+        from etl.reports.export import FORMATS, format_of
+
+        extension = ".csv" if self.to_stdout else format_of(self.out.name)
+        if extension is None:
+            raise click.UsageError(f"--out {self.out} must end with {' or '.join(FORMATS)}, or be -")
+        if self.excel_ru and not extension.startswith(".csv"):
+            raise click.UsageError(f"--excel-ru is for CSV; Excel opens {extension} without it")
+        return extension
+
+    def moment(self, all_settings: Sequence[Settings]) -> datetime | None:
+        """The time of --as-of: of a day, its end in the time zone of the accounts.
+
+        Raises:
+            click.UsageError: The accounts have several time zones.
+        """
+        if self.as_of is None or isinstance(self.as_of, datetime):
+            return self.as_of
+        zone = all_settings[0].timezone
+        if any(settings.timezone != zone for settings in all_settings):
+            raise click.UsageError("the accounts have different time zones; give --as-of a time with its offset")
+        return datetime.combine(self.as_of, time.max, tzinfo=zone)
+
+
+def _export_file(options: OutputOptions, target: _FileExport) -> int:
+    """Write a view to a file or to stdout, and print the number of rows."""
     from etl.atomic_file import atomic_write
-    from etl.reports.export import FORMATS, export_records, format_of, writer_for
+    from etl.reports.export import export_records, writer_for
     from etl.reports.query import ExportFilter
     from etl.services.database import open_engine
 
-    if lake:
-        if view != "billing" or since or until or as_of or anonymise or excel_ru or str(out) == "-":
-            raise click.UsageError("--lake takes all days of the view billing as they are: leave other options out")
-        return export_lake(options, out, accounts, catalogue, expire)
-    if catalogue or expire:
-        raise click.UsageError("--catalogue and --expire are for --lake")
-    require_ordered_range(since, until)
-    to_stdout = str(out) == "-"
-    extension = ".csv" if to_stdout else format_of(out.name)
-    if extension is None:
-        raise click.UsageError(f"--out {out} must end with {' or '.join(FORMATS)}, or be -")
-    if excel_ru and not extension.startswith(".csv"):
-        raise click.UsageError(f"--excel-ru is for CSV; Excel opens {extension} without it")
-    if to_stdout and options.as_json:
+    require_ordered_range(target.since, target.until)
+    extension = target.extension()
+    if target.to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
-    export_view = _find_view(view, has_period=bool(since or until), has_time=as_of is not None)
-    all_settings = load_settings_by_label(options, accounts)
+    view = _find_view(target.view, has_period=bool(target.since or target.until), has_time=target.as_of is not None)
+    all_settings = load_settings_by_label(options, target.accounts)
     url = require_one_database(all_settings)
-    zone = all_settings[0].timezone
-    if as_of is not None and not isinstance(as_of, datetime):
-        if any(settings.timezone != zone for settings in all_settings):
-            raise click.UsageError("the accounts have different time zones; give --as-of a time with its offset")
-        as_of = datetime.combine(as_of, time.max, tzinfo=zone)
-    output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
+    as_of = target.moment(all_settings)
+    path, to_stdout = target.out, target.to_stdout
+    output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(path)
     result = export_records(
         open_engine(url),
-        ExportFilter(accounts, since, until, as_of, export_view),
-        writer_for(extension, excel_russian=excel_ru),
+        ExportFilter(target.accounts, target.since, target.until, as_of, view),
+        writer_for(extension, excel_russian=target.excel_ru),
         output,
-        zone=zone,
-        anonymise=anonymise,
+        zone=all_settings[0].timezone,
+        anonymise=target.anonymise,
     )
     _warn_missing_days(result)
     if options.as_json:
-        print_json({"path": str(out), "view": view, **export_as_json(result), "exit_code": ExitCode.OK})
+        print_json({"path": str(path), "view": target.view, **export_as_json(result), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
-        click.echo(f"{out}: {result.rows:,} rows", err=to_stdout)
+        click.echo(f"{path}: {result.rows:,} rows", err=to_stdout)
     return ExitCode.OK
 
 
