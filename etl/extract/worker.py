@@ -5,7 +5,7 @@ of 300,000 records on SQLite, and 30 % on the servers. The worker is a fork, so 
 window at a time: metadata through a pipe, records in an unnamed file from which the parent reads a slice on demand. The
 file is on disk if the records were, else in memory.
 
-A usual run has a single window and does not fork.
+With the default settings a usual night has two windows, the days of the lookback and today, and so has a worker.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _start_worker(results: Iterator[Fetched]) -> tuple[int, Connection] | None:
     # On macOS, system libraries do not support a fork.
     if sys.platform != "linux" or threading.active_count() > 1:
         return None
-    from multiprocessing import Pipe  # most runs do not need it
+    from multiprocessing import Pipe  # only for a worker
 
     try:
         if len(os.sched_getaffinity(0)) == 1:
