@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import etl
 from etl import api
-from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS, Setting
+from etl.exit_codes import EXIT_CODES
 from etl.ops.metrics import METRICS
 
 if TYPE_CHECKING:

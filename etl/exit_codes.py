@@ -1,4 +1,4 @@
-"""Exit codes: their meaning, the code of each error, and the order in which one code outranks another."""
+"""Exit codes: their meaning, the code of each error, and which of several codes outranks the others."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception, most_severe
 from etl.cli.options import LoadedAccount
 from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.cli.progress import progress_listener
 from etl.cli.run_summary import log_result, print_result
 from etl.config.schema import Settings
 from etl.errors import BillingError, ConfigError, Interrupted, OutputError
+from etl.exit_codes import ExitCode, code_for_error, most_severe
 from etl.log import log_context
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run_account(
     except BillingError as error:
         result.error = error
     except Interrupted as stopped:
-        return AccountOutcome(valid_settings, result, code_for_exception(stopped), stopped.signal_number)
+        return AccountOutcome(valid_settings, result, stopped.exit_code, stopped.signal_number)
     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
         result.error = internal_error(error, options)
     if result.error:

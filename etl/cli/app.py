@@ -12,13 +12,13 @@ from typing import Final
 import click
 
 from etl import __version__
-from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception
 from etl.cli.help_pages import SectionedGroup
 from etl.cli.json_output import print_json
 from etl.cli.options import QUIET_HELP, VERBOSE_HELP
 from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.cli.streams import ReaderGoneError
 from etl.errors import BillingError, Interrupted
+from etl.exit_codes import ExitCode, code_for_error
 from etl.log import is_journal
 from etl.signals import install_handlers
 
@@ -99,7 +99,7 @@ def run_command(group: click.Group, arguments: list[str]) -> int:
         return code_for_error(error)
     except Interrupted as stopped:
         report_error(options, BillingError(f"stopped by {signal.Signals(stopped.signal_number).name}"))
-        return code_for_exception(stopped)
+        return stopped.exit_code
     except click.Abort:  # Ctrl+C or the end of the input at a question
         report_error(options, BillingError("no answer: nothing was done"))
         return ExitCode.CHECK_FAILED

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from etl.cli.each_account import for_each_account
-from etl.cli.exit_codes import ExitCode, code_for_error
 from etl.cli.json_output import period_as_json, print_json, summary_as_json
 from etl.cli.options import (
     AMOUNT,
@@ -24,6 +23,7 @@ from etl.cli.output import OutputOptions, report_error
 from etl.cli.tables import print_rows, render_minute, render_money
 from etl.cli.text_output import balance_notes, print_notes
 from etl.config.schema import Settings
+from etl.exit_codes import ExitCode, code_for_error
 
 if TYPE_CHECKING:
     from etl.reconcile import ReconciliationPeriod, TopUp

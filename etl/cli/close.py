@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etl.cli.each_account import for_each_account
-from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json
 from etl.cli.options import (
     account_option,
@@ -23,6 +22,7 @@ from etl.cli.output import OutputOptions
 from etl.cli.tables import render_minute, render_money
 from etl.config.validators import parse_day
 from etl.date_ranges import next_month
+from etl.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from etl.config.schema import Settings

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json
 from etl.cli.options import account_option, examples, json_option, load_configuration
 from etl.cli.output import OutputOptions, report_error
 from etl.cli.tables import print_rows
 from etl.config.schema import mask_passwords
 from etl.errors import ConfigError
+from etl.exit_codes import ExitCode
 from etl.pii import MASK
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etl.cli.each_account import for_each_account
-from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import erasure_as_json, print_json, purge_as_json
 from etl.cli.options import (
     account_option,
@@ -22,6 +21,7 @@ from etl.cli.options import (
     wait_option,
 )
 from etl.cli.output import OutputOptions
+from etl.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from etl.config.schema import Settings

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from etl.cli.exit_codes import ExitCode
 from etl.cli.options import examples
 from etl.cli.output import OutputOptions
 from etl.errors import ConfigError
+from etl.exit_codes import ExitCode
 
 
 @click.command(epilog=examples("demo"))

@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from etl.cli.exit_codes import ExitCode
 from etl.cli.output import OutputOptions
 from etl.cli.progress import progress_listener
 from etl.cli.run_summary import print_result
@@ -20,6 +19,7 @@ from etl.cli.tables import print_rows
 from etl.cli.text_output import print_status
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
+from etl.exit_codes import ExitCode
 from etl.sandbox import DEFAULT_TOKEN, Dataset, Sandbox
 from etl.services.demo import DailySpend, RestatedDay, read_figures, require_demo_database, require_writable_folder
 from etl.services.run import RunRequest

@@ -7,9 +7,9 @@ from typing import Final
 
 import click
 
-from etl.cli.exit_codes import EXIT_CODES, ExitCode
 from etl.cli.options import examples
 from etl.config.schema import SETTINGS
+from etl.exit_codes import EXIT_CODES, ExitCode
 from etl.suggestions import similar_names
 
 WIDTH: Final = 80

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from etl.cli.each_account import load_valid
-from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, rejected_as_json, run_as_json, run_details_as_json
 from etl.cli.options import account_option, examples, json_option
 from etl.cli.output import OutputOptions
 from etl.cli.tables import print_rows, render_minute, render_money, render_range
 from etl.cli.text_output import print_runs
 from etl.date_ranges import DateRange
+from etl.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from etl.db.rejects import QuarantinedRecord

@@ -15,10 +15,10 @@ import click
 
 from etl.cli.accounts import LABEL
 from etl.cli.check import print_checks
-from etl.cli.exit_codes import code_for_error, most_severe
 from etl.cli.json_output import check_as_json, print_json
 from etl.cli.options import DAY, examples, json_option
 from etl.cli.output import OutputOptions
+from etl.exit_codes import code_for_error, most_severe
 
 if TYPE_CHECKING:
     from etl.config.schema import Settings

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from etl.cli.each_account import for_each_account, load_valid
-from etl.cli.exit_codes import ExitCode, code_for_error
 from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import (
     DAY,
@@ -27,6 +26,7 @@ from etl.cli.text_output import print_status
 from etl.config.schema import Settings
 from etl.date_ranges import split_into_windows
 from etl.errors import CheckFailedError
+from etl.exit_codes import ExitCode, code_for_error
 
 if TYPE_CHECKING:
     from etl.ops.status_query import AccountStatus

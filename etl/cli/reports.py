@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
-from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import export_as_json, print_json, report_as_json
 from etl.cli.lake import DaysType, export_lake
 from etl.cli.options import (
@@ -29,6 +28,7 @@ from etl.cli.options import (
 from etl.cli.output import OutputOptions
 from etl.cli.streams import binary_stdout
 from etl.errors import ConfigError
+from etl.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from etl.config.schema import Settings

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from etl.cli.account_runs import run_in_turn, show_outcome
-from etl.cli.exit_codes import most_severe
 from etl.cli.json_output import print_json, result_as_json
 from etl.cli.options import (
     DAY,
@@ -30,6 +29,7 @@ from etl.cli.output import OutputOptions
 from etl.cli.run_summary import render_summary
 from etl.config.schema import RunSettings, Settings
 from etl.errors import ConfigError
+from etl.exit_codes import most_severe
 from etl.log import log_context
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from etl.cli.exit_codes import ExitCode
+from etl.exit_codes import ExitCode
 
 
 def test_close_books_a_month_and_prints_it(billing, vendor, records_on):

@@ -22,7 +22,7 @@ from support.doc_examples import HOME, PAGES, Block, Command, blocks_of, command
 
 from etl.cli import cli
 from etl.cli.app import run_command
-from etl.cli.exit_codes import ExitCode
+from etl.exit_codes import ExitCode
 from etl.sandbox import Dataset, Sandbox
 
 NOT_RUN = {

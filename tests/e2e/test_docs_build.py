@@ -12,8 +12,8 @@ from support.doc_examples import HOME
 from support.external_tools import tool
 
 from etl.cli.app import cli
-from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS
+from etl.exit_codes import EXIT_CODES
 
 MAN_PAGE = HOME / "docs" / "billing-etl.1"
 PAGE_OF_WORD = {

@@ -14,7 +14,7 @@ import pytest
 from support.fake_heartbeat_server import HeartbeatServer, heartbeat_server
 from support.metrics import parse
 
-from etl.cli.exit_codes import ExitCode, most_severe
+from etl.exit_codes import ExitCode, most_severe
 
 SPAN = ("--until", "2025-03-10")
 

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from support.doc_examples import HOME, PAGES
 
 from etl.cli import cli
-from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS, Setting
 from etl.db.view_columns import VIEW_COLUMNS
+from etl.exit_codes import EXIT_CODES
 from etl.orchestration.settings import VARIABLES
 
 README = (HOME / "README.md").read_text(encoding="utf-8")
