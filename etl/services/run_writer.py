@@ -18,8 +18,8 @@ from etl.config.schema import Settings
 from etl.date_ranges import DateRange
 from etl.day_totals import LedgerTotals
 from etl.db.bindings import store_fingerprint
-from etl.db.channels import Channels, load_channels
-from etl.db.days import sum_days
+from etl.db.channels import Channels, classify_day, load_channels
+from etl.db.days import raise_revision, sum_days
 from etl.db.lock import advisory_lock
 from etl.db.partitions import create_partitions
 from etl.db.retry import retry_transaction
@@ -34,13 +34,13 @@ from etl.db.run_store import (
     write_progress,
 )
 from etl.db.store import Store
+from etl.db.totals import refresh_channels
 from etl.load.compare import compare_window
 from etl.load.outcome import WindowOutcome, summarise_window
 from etl.load.policy import LoadPolicy
 from etl.load.write import WindowWriter, preview_window
 from etl.model import DaySnapshot, WindowData
 from etl.run_counts import Outcome, RunCounts
-from etl.services.channels import classify_stored_days
 from etl.services.context import SCHEMA_LOCK_TIMEOUT, account_binding, channel_rules
 from etl.services.setting_errors import named_settings
 
@@ -185,7 +185,30 @@ class RunWriter:
     ) -> None:
         if windows:
             self.store.write(partial(create_partitions, first=windows[0].first, last=windows[-1].last))
-        classify_stored_days(self.store, self.run, self.channels, unclassified, report, self.clock())
+        if unclassified:
+            self._classify(unclassified, report, self.clock())
+
+    def _classify(self, days: Mapping[date, int], report: Callable[[str], None], now: datetime) -> None:
+        """Classify days that were stored under other channel rules, or before there were any: one transaction a day.
+
+        A run that is stopped leaves the remaining days to the next one.
+        """
+        count = "1 stored day is" if len(days) == 1 else f"{len(days):,} stored days are"
+        report(f"the rules for channels are new: {count} classified again, up to {max(days)}")
+        changed = 0
+
+        def classify(connection: Connection, day: date, records: int) -> int:
+            verify_fence(connection, self.run)
+            rows = classify_day(connection, self.account_id, day, records, self.channels, now)
+            refresh_channels(connection, self.account_id, day)
+            if rows:
+                raise_revision(connection, self.account_id, [day])
+            return rows
+
+        for day, records in days.items():
+            signals.raise_if_interrupted()
+            changed += self.store.write(partial(classify, day=day, records=records))
+        report(f"{changed:,} records have another channel")
 
     def set_windows(self, windows: Sequence[DateRange]) -> None:
         self.store.write(partial(set_range, run=self.run, windows=windows))
