@@ -9,8 +9,8 @@ Packages, from the command line down to the database:
     cli/         commands: parse the command line, call a service, print
     config/      the settings: their declaration, sources, precedence and values
     services/    one module per use case: sync (with plan and run_writer), status, verify, check, balance, erase, purge,
-                 accounts, numbering, migrate, backup, close, recent, runs, rejected, first_settings, and
-                 monitoring; they alone open engines, take locks and begin transactions
+                 accounts, numbering, migrate, backup, close, recent, run_history, rejected, first_settings,
+                 and monitoring; they alone open engines, take locks and begin transactions
     extract/     the vendor's API: client, transport, retry, parsers, completeness of an answer
     transform/   records in canonical form, days as snapshots with a digest
     load/        the difference between a day and its stored rows: computed, checked, written

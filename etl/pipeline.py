@@ -35,7 +35,6 @@ from etl.services.context import (
     open_source,
     read_account_history,
 )
-from etl.services.history import prune_history
 from etl.services.plan import (
     begins_where_served,
     describe_plan,
@@ -48,6 +47,7 @@ from etl.services.plan import (
     start_of_history,
     without_purged,
 )
+from etl.services.prune import prune_history
 from etl.services.run import ProgressListener, RunRequest, SyncResult
 from etl.services.run_writer import DryRun, RunWriter, Writer
 from etl.transform.snapshots import snapshot_days

@@ -20,7 +20,7 @@ from etl.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from etl.db.rejects import QuarantinedRecord
-    from etl.services.runs import RunDetails
+    from etl.services.run_history import RunDetails
 
 RUNS_SHOWN: Final = 20
 """Runs in a list without --last."""
@@ -53,7 +53,7 @@ def runs(options: OutputOptions, *, run_id: int | None, last: int | None, accoun
     Without an ID, shows the last runs, newest first. With an ID, shows each record of a complete day that arrived late,
     was corrected, withdrawn or returned. Phones are masked. Exits with 1 if the run does not exist.
     """
-    from etl.services.runs import list_runs, read_run_details
+    from etl.services.run_history import list_runs, read_run_details
 
     if run_id is not None and last is not None:
         raise click.UsageError("--last is for the list of runs; an ID shows one run")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from etl.services.purge import PurgeResult
     from etl.services.recent import RecentRecords
     from etl.services.run import SyncResult
-    from etl.services.runs import RunDetails
+    from etl.services.run_history import RunDetails
 
 ONE_DAY: Final = timedelta(days=1)
 
