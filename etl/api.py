@@ -65,7 +65,7 @@ class RunRows:
         days: Fetched and compared days.
         new: Inserted or restored rows.
         changed: Corrected rows.
-        withdrawn: Rows that the vendor lists no more.
+        withdrawn: Rows that the vendor no longer lists.
         unchanged: Current rows without a change.
         rejected: Records that could not be read and are quarantined.
         acknowledged: Those of them that a person acknowledged.

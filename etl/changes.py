@@ -179,7 +179,7 @@ class DayDiff:
     Created by `load.diff`, consumed by `db.records` (rows and journal) and by RowCounts.
 
     Attributes:
-        withdrawals: Rows that the vendor lists no more.
+        withdrawals: Rows that the vendor no longer lists.
         unchanged: How many current rows stay as they are.
     """
 

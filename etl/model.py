@@ -205,7 +205,7 @@ class ReadStats:
         folds: `datetime.fold` (0 or 1) of records with an offset, where the clock shows their time twice.
         size: Bytes of the decoded body; 0 if unknown.
         swapped: Requested days on which other records would be if their dates had the month before the day.
-        claims: As in Feed.
+        claims: Names of the fields by which the answer claims to have more records than it lists.
         counts: Number of records of each day, requested or not, whose time can be read.
     """
 
@@ -348,7 +348,7 @@ class WindowData:
         incomplete_days: Days that the request may not have covered in full: they stay open.
         unresolved_days: The other days of the window, with the reason why no answer is accepted. Their rows are kept.
         largest: Number of records in the largest answer of the run so far, by source.
-        folds: As in `ReadStats`, for the window's records.
+        folds: `datetime.fold` of the window's records; see `ReadStats`.
         refused: Unconfirmed days for which the vendor refuses every request.
         failed: Unresolved days for which the requests failed: no answer says anything about them.
         unreadable: Unresolved days of which no record can be read in either source.

@@ -103,7 +103,7 @@ def redact_payload(
     """Redact the JSON text of a rejected record.
 
     Args:
-        payload: As sent by the vendor.
+        payload: JSON text from the vendor.
         fields: Redactors of single fields, by name.
         redact_text: Redacts all other values of an object. In a payload that is not an object the fields are unknown,
             and all digits are replaced.

@@ -61,9 +61,9 @@ class SyncRun:
     """One run of one account.
 
     Attributes:
-        result: Filled phase by phase.
+        result: The result, filled phase by phase.
         client: The vendor's API.
-        quick_client: The same with one attempt of a few seconds, for the balance.
+        quick_client: The vendor's API with one attempt of a few seconds, for the balance.
         clock: The present time, aware.
         redact: Removes secrets from a text.
         open_spool: Creates the storage of an answer's records.

@@ -22,7 +22,7 @@ class RecordChange:
     Attributes:
         created_at: Time of the record, in the vendor's wall clock.
         kind: `late`, `corrected`, `withdrawn` or `returned`, as in the journal.
-        fields: Of a correction: each field that differs, with both values unless it is a text.
+        fields: The corrected fields, each with both values unless it is a text.
     """
 
     created_at: str
@@ -54,7 +54,7 @@ class RunCounts:
         days: Compared days.
         new: Inserted or restored rows.
         changed: Corrected rows.
-        withdrawn: Rows that the vendor lists no more.
+        withdrawn: Rows that the vendor no longer lists.
         unchanged: Current rows without a change.
         rejected: Payload digests of rejected records: two answers may contain the same record.
         acknowledged: Those of them that a person acknowledged.

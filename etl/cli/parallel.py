@@ -51,7 +51,7 @@ def run_side_by_side(
         request: The kind of run and its days.
         selected: The accounts.
         at_once: Maximum number of workers.
-        run_id: For the log.
+        run_id: The UUID of the run, for the log.
 
     Raises:
         Interrupted: A signal was received; the workers have received it too.

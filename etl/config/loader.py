@@ -63,7 +63,7 @@ def load_settings(config_file: Path | None = None, account: str | None = None) -
     """The effective settings of one account.
 
     Raises:
-        ConfigError: As for `load_account`.
+        ConfigError: A setting is invalid or unknown. Only the first one is named.
     """
     return load_account(read_configuration(config_file), account)
 

@@ -35,7 +35,7 @@ def find_route(url: str, proxy: str | None, ca_path: Path | None, variables: Map
         url: The URL.
         proxy: The value of BILLING_PROXY; NO_PROXY does not apply to it.
         ca_path: The value of BILLING_CA_FILE.
-        variables: As returned by `network_variables`.
+        variables: Result of `network_variables`.
 
     Raises:
         ConfigError: The variable that applies is invalid.

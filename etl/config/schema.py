@@ -55,7 +55,7 @@ class Setting:
 
     Attributes:
         name: Its key in the TOML file; its environment variable is BILLING_ and the name in capitals.
-        default: As written in the environment; None for no value.
+        default: Text as in the environment; None for no value.
         meaning: One line for `--help` and the documentation.
         parse: Converts the text; raises ValueError with a description of valid values.
         secret: The value is never shown, and may be in a file named by the variable with the suffix `_FILE`.

@@ -34,7 +34,7 @@ class SettingSource:
     """One source of values.
 
     Attributes:
-        name: For `config show` and error messages.
+        name: Name in `config show` and in error messages.
         values: Unparsed values by variable.
         named: Whether an error message names the source; a variable of the environment needs none.
         file: The file with the values.

@@ -101,7 +101,7 @@ def insert_closing(
         connection: Connection in a transaction that holds the account's row of `sync_state`.
         account_id: `accounts.id`.
         month: First day of the month.
-        totals: Of the month.
+        totals: Totals of the month.
         after: The last booking so far, which is kept.
         now: The present time.
     """

@@ -42,7 +42,7 @@ class Cause(NamedTuple):
 
     Attributes:
         message: The template.
-        is_transient: As in ConnectionFailure.
+        is_transient: Whether a later attempt may succeed.
         is_setting: Whether the URL is wrong whatever the server.
     """
 
@@ -119,7 +119,7 @@ def report_failures(engine: Engine, url: URL, dialect: DatabaseDialect, setting:
     Args:
         engine: The engine.
         url: The URL as configured.
-        dialect: Of the engine.
+        dialect: Dialect of the engine.
         setting: Name of the setting with the URL, for messages.
     """
     connect = partial(dialect.connect, url)
@@ -146,7 +146,7 @@ def explain(error: Exception, url: URL, dialect: DatabaseDialect, setting: str) 
     Args:
         error: The exception of a driver.
         url: The URL of the database.
-        dialect: Of the database.
+        dialect: Dialect of the database.
         setting: Name of the setting with the URL.
 
     Returns:

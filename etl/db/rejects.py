@@ -47,7 +47,7 @@ def read_rejects(
     """Return the quarantined records in the order in which they were first seen.
 
     Args:
-        connection: For reading.
+        connection: Connection for reading.
         labels: Labels of the accounts; None for all of the database.
         ids: `rejected_records.id`; None for all.
     """

@@ -84,7 +84,7 @@ class Client:
 
         Args:
             count: From 1 to MAX_NEWEST_RECORDS; for an account with fewer records, all are listed.
-            read: As for `get_records`.
+            read: Consumes the whole feed; see `get_records`.
 
         Raises:
             ValueError: The count is out of range.

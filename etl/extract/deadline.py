@@ -160,7 +160,7 @@ class DeadlineSession(requests.Session):
     """A session with a deadline for the current request.
 
     Args:
-        headers: Of every request.
+        headers: Headers of every request.
         route: The proxy of https requests and the trusted certificates. Nothing is read from the environment.
     """
 

@@ -21,8 +21,8 @@ class RunEvidence:
     Attributes:
         today: The current date in the vendor's wall clock.
         complete_counts: Number of records of each day that an earlier run found complete.
-        json: Of the JSON answers of this run.
-        csv: Of the CSV exports of this run.
+        json: Sizes and days of this run's JSON answers.
+        csv: Sizes and days of this run's CSV exports.
         newest: Fetches the newest records of the account.
     """
 
@@ -46,8 +46,8 @@ class RunEvidence:
         Args:
             client: Requests the newest records.
             read_feed: Parses them.
-            today: As the attribute.
-            complete_counts: As the attribute.
+            today: The current date in the vendor's wall clock.
+            complete_counts: Number of records of each day that an earlier run found complete.
             largest: Records in the largest answer of earlier runs, by source.
         """
         most = largest or {}

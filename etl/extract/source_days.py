@@ -31,7 +31,7 @@ class SourceDays:
         unproven: Days without evidence for or against a limit that truncated their answer, with its statistics.
         unpadded: Days at the start of a request without padding: in another time zone, they may begin before it.
         seen_records: The known records of unresolved days: an answer that lacks some of them is incomplete.
-        folds: As in `ReadStats`.
+        folds: `datetime.fold` of the records; see `ReadStats`.
         refused: The unresolved days for which the vendor rejects every request.
         failed: The unresolved days for which a request failed: there is no answer.
         unreadable: The unresolved days of which no record can be read.

@@ -71,7 +71,7 @@ class Transport:
     Args:
         base_url: The URL of the API.
         token: Part of the path of every request.
-        limits: Of each request.
+        limits: Limits of each request.
         user_agent: The header `User-Agent`.
         redact: Removes secrets and personal data from the vendor's messages.
         route: The proxy and the trusted certificates.
@@ -79,7 +79,7 @@ class Transport:
         names: Names of the settings, for error messages.
 
     Attributes:
-        redact: As above.
+        redact: Removes secrets and personal data from a text.
         clock_skew: Seconds by which the local clock is ahead of the vendor's `Date`; None before the first answer.
     """
 

@@ -74,7 +74,7 @@ def label_before(cursors: Mapping[str, Cursor], label: str, account: Cursor) -> 
 
 
 def deleted_labels(cursors: Mapping[str, Cursor], database: str, known: Iterable[str]) -> list[str]:
-    """Labels of the lake whose accounts this database had, and has no more."""
+    """Labels of the lake whose accounts this database had, and no longer has."""
     kept = set(known)
     return [label for label, cursor in cursors.items() if cursor.database == database and label not in kept]
 

@@ -39,7 +39,7 @@ class LedgerMismatch(BillingError):
     """The rows of a day are not those of the day ledger. Nothing is committed.
 
     Attributes:
-        label: Of the account.
+        label: Label of the account.
     """
 
     def __init__(self, label: str, day: date) -> None:

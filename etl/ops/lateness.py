@@ -98,7 +98,7 @@ def read_latenesses(
     """Compute the lateness of accounts from the newest part of their journals.
 
     Args:
-        connection: For reading.
+        connection: Connection for reading.
         options: Zone of the vendor's wall clock and lookback in days, by account id.
         now: The present time, aware.
     """

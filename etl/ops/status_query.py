@@ -123,7 +123,7 @@ def read_account_statuses(
     """Return the status of accounts, first of those in the database, then of those that were never synced.
 
     Args:
-        connection: For reading.
+        connection: Connection for reading.
         labels: Labels of the accounts.
         now: The current time, aware.
         terms: Options by label; without options the lateness of an account is not computed.

@@ -24,7 +24,7 @@ def labels_of_step(key: str, labels: Iterable[str]) -> list[str]:
     """The accounts of a step, out of all configured `labels`.
 
     Raises:
-        LookupError: An account is configured no more.
+        LookupError: An account is no longer configured.
     """
     by_slug = {_slug(label): label for label in labels}
     return [by_slug[slug] for slug in key.split(_SEPARATOR)]
@@ -39,7 +39,7 @@ def label_of_partition(key: str, labels: Iterable[str]) -> str:
     """The account of a partition, out of all configured `labels`.
 
     Raises:
-        LookupError: The account is configured no more.
+        LookupError: The account is no longer configured.
     """
     return {partition_key(label): label for label in labels}[key]
 

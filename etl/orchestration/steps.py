@@ -46,8 +46,8 @@ def run_step(
     """Run accounts one after another, all of them, and end the step by the most urgent result.
 
     Args:
-        context: Of the step.
-        config: Of the step.
+        context: The step's context.
+        config: The step's configuration.
         labels: Accounts that share a token; usually one.
         run: Runs an account.
         on_result: Receives each result whose days are stored (0 and 65).

@@ -17,7 +17,7 @@ def list_changes(settings: Settings, after: int | None) -> list[DayChange]:
     """Return the days above a revision, ordered by revision and day; with None all days.
 
     Args:
-        settings: Of the account.
+        settings: Settings of the account.
         after: The last revision that the copy has.
 
     Raises:

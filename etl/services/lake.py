@@ -83,7 +83,7 @@ def export_to_lake(
         all_settings: Settings of the selected accounts.
         labels: Labels to export; empty for all accounts of their databases.
         folder: The folder of the lake.
-        catalogue: As in `open_lake`.
+        catalogue: URI of the catalogue; see `open_lake`.
         expire: Age from which on snapshots are removed with their files; None keeps them.
         now: The present time, aware; None for that of the clock.
 

@@ -44,7 +44,7 @@ def plan_request(
     """The windows to fetch, and the suspect days among them that lie outside the requested range.
 
     Args:
-        settings: Of the account.
+        settings: Settings of the account.
         request: The command and its range.
         state: The account's state before the run.
         today: In the vendor's wall clock.
@@ -217,7 +217,7 @@ def _first_served(days: list[date], listed_days: Callable[[DateRange], Collectio
 
     Args:
         days: Stored days with records, ascending.
-        listed_days: As in `plan_resync`.
+        listed_days: Returns the days of a range of which the vendor lists a record.
         size: Days of a request.
     """
 

@@ -23,9 +23,9 @@ class StatusReport:
     """The status of several accounts.
 
     Attributes:
-        statuses: Of the accounts whose database could be read.
+        statuses: The accounts whose database could be read.
         missing_databases: Number of configured databases that do not exist yet.
-        errors: Of the other accounts, by label.
+        errors: The errors of the other accounts, by label.
     """
 
     statuses: list[AccountStatus]

@@ -33,7 +33,7 @@ def run_sync(
     """Run one account once.
 
     Args:
-        settings: Of the account.
+        settings: Settings of the account.
         request: The command and its range.
         listener: Receives progress.
         redact: Removes secrets from a text.
