@@ -6,10 +6,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from etl.cli.options import LoadedAccount
 from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.cli.progress import progress_listener
 from etl.cli.run_summary import log_result, print_result
+from etl.cli.selection import LoadedAccount
 from etl.config.schema import Settings
 from etl.errors import BillingError, ConfigError, Interrupted, OutputError
 from etl.exit_codes import ExitCode, code_for_error, most_severe

@@ -10,8 +10,9 @@ import click
 
 from etl.cli.each_account import load_valid
 from etl.cli.json_output import account_as_json, print_json
-from etl.cli.options import examples, json_option, load_settings_by_label, wait_option
+from etl.cli.options import examples, json_option, wait_option
 from etl.cli.output import OutputOptions
+from etl.cli.selection import load_settings_by_label
 from etl.cli.tables import print_rows
 from etl.cli.text_output import Note, print_notes
 from etl.exit_codes import ExitCode

@@ -10,16 +10,9 @@ import click
 
 from etl.cli.each_account import for_each_account
 from etl.cli.json_output import period_as_json, print_json, summary_as_json
-from etl.cli.options import (
-    AMOUNT,
-    SEVERAL_ACCOUNTS,
-    TIMESTAMP,
-    account_option,
-    examples,
-    json_option,
-    load_selected,
-)
+from etl.cli.options import AMOUNT, TIMESTAMP, account_option, examples, json_option
 from etl.cli.output import OutputOptions, report_error
+from etl.cli.selection import SEVERAL_ACCOUNTS, load_selected
 from etl.cli.tables import print_rows, render_minute, render_money
 from etl.cli.text_output import balance_notes, print_notes
 from etl.config.schema import Settings

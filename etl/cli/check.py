@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from etl.cli.json_output import check_as_json, print_json
-from etl.cli.options import account_option, examples, json_option, load_all, load_configuration
+from etl.cli.options import account_option, examples, json_option
 from etl.cli.output import OutputOptions
+from etl.cli.selection import load_all, load_configuration
 from etl.errors import ConfigError
 from etl.exit_codes import ExitCode, code_for_error, most_severe
 

@@ -10,15 +10,9 @@ import click
 
 from etl.cli.each_account import for_each_account
 from etl.cli.json_output import print_json
-from etl.cli.options import (
-    account_option,
-    examples,
-    json_option,
-    load_selected,
-    load_selected_by_label,
-    wait_option,
-)
+from etl.cli.options import account_option, examples, json_option, wait_option
 from etl.cli.output import OutputOptions
+from etl.cli.selection import load_selected, load_selected_by_label
 from etl.cli.tables import render_minute, render_money
 from etl.config.validators import parse_day
 from etl.date_ranges import next_month

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etl.cli.json_output import print_json
-from etl.cli.options import account_option, examples, json_option, load_configuration
+from etl.cli.options import account_option, examples, json_option
 from etl.cli.output import OutputOptions, report_error
+from etl.cli.selection import load_configuration
 from etl.cli.tables import print_rows
 from etl.config.schema import mask_passwords
 from etl.errors import ConfigError

@@ -10,17 +10,9 @@ import click
 
 from etl.cli.each_account import for_each_account
 from etl.cli.json_output import erasure_as_json, print_json, purge_as_json
-from etl.cli.options import (
-    account_option,
-    examples,
-    json_option,
-    load_selected_by_label,
-    load_settings_by_label,
-    load_settings_for,
-    require_one_database,
-    wait_option,
-)
+from etl.cli.options import account_option, examples, json_option, wait_option
 from etl.cli.output import OutputOptions
+from etl.cli.selection import load_selected_by_label, load_settings_by_label, load_settings_for, require_one_database
 from etl.exit_codes import ExitCode
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from etl.cli.options import LoadedAccount, load_selected
 from etl.cli.output import OutputOptions, report_error
+from etl.cli.selection import LoadedAccount, load_selected
 from etl.config.schema import Settings
 from etl.errors import BillingError, ConfigError
 from etl.exit_codes import code_for_error, most_severe

@@ -10,17 +10,10 @@ import click
 
 from etl.cli.each_account import for_each_account, load_valid
 from etl.cli.json_output import print_json, status_as_json
-from etl.cli.options import (
-    DAY,
-    DURATION,
-    account_option,
-    examples,
-    json_option,
-    load_selected,
-    require_ordered_range,
-)
+from etl.cli.options import DAY, DURATION, account_option, examples, json_option, require_ordered_range
 from etl.cli.output import OutputOptions, report_error
 from etl.cli.overview import MAX_ACCOUNTS_IN_FULL, print_overview
+from etl.cli.selection import load_selected
 from etl.cli.tables import print_rows
 from etl.cli.text_output import print_status
 from etl.config.schema import Settings

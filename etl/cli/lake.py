@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from etl.cli.json_output import print_json
-from etl.cli.options import load_settings_for
 from etl.cli.output import OutputOptions, report_error
+from etl.cli.selection import load_settings_for
 from etl.exit_codes import ExitCode
 
 if TYPE_CHECKING:

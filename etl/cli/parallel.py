@@ -23,8 +23,8 @@ from typing import Final
 
 from etl import signals
 from etl.cli.account_runs import run_account
-from etl.cli.options import LoadedAccount
 from etl.cli.output import OutputOptions, internal_error, report_error
+from etl.cli.selection import LoadedAccount
 from etl.config.schema import Settings
 from etl.errors import BillingError, Interrupted
 from etl.log import Redactor, log_context

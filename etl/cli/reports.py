@@ -14,18 +14,9 @@ import click
 
 from etl.cli.json_output import export_as_json, print_json, report_as_json
 from etl.cli.lake import DaysType, export_lake
-from etl.cli.options import (
-    DAY,
-    TIMESTAMP,
-    account_option,
-    examples,
-    json_option,
-    load_settings_by_label,
-    load_settings_for,
-    require_one_database,
-    require_ordered_range,
-)
+from etl.cli.options import DAY, TIMESTAMP, account_option, examples, json_option, require_ordered_range
 from etl.cli.output import OutputOptions
+from etl.cli.selection import load_settings_by_label, load_settings_for, require_one_database
 from etl.cli.streams import binary_stdout
 from etl.errors import ConfigError
 from etl.exit_codes import ExitCode

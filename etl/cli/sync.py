@@ -12,21 +12,10 @@ import click
 
 from etl.cli.account_runs import run_in_turn, show_outcome
 from etl.cli.json_output import print_json, result_as_json
-from etl.cli.options import (
-    DAY,
-    SEVERAL_ACCOUNTS,
-    Command,
-    LoadedAccount,
-    account_option,
-    examples,
-    json_option,
-    load_all,
-    load_configuration,
-    require_ordered_range,
-    wait_option,
-)
+from etl.cli.options import DAY, Command, account_option, examples, json_option, require_ordered_range, wait_option
 from etl.cli.output import OutputOptions
 from etl.cli.run_summary import render_summary
+from etl.cli.selection import SEVERAL_ACCOUNTS, LoadedAccount, load_all, load_configuration
 from etl.config.schema import RunSettings, Settings
 from etl.errors import ConfigError
 from etl.exit_codes import most_severe

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from etl.cli.json_output import print_json, recent_as_json
-from etl.cli.options import account_option, examples, json_option, load_settings_with_token
+from etl.cli.options import account_option, examples, json_option
 from etl.cli.output import OutputOptions
+from etl.cli.selection import load_settings_with_token
 from etl.cli.tables import print_rows, render_money
 from etl.exit_codes import ExitCode
 
