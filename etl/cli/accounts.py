@@ -12,7 +12,7 @@ from etl.cli.each_account import load_valid
 from etl.cli.json_output import account_as_json, print_json
 from etl.cli.options import examples, json_option, wait_option
 from etl.cli.output import OutputOptions
-from etl.cli.selection import load_settings_by_label
+from etl.cli.selection import load_known_settings
 from etl.cli.tables import print_rows
 from etl.cli.text_output import Note, print_notes
 from etl.exit_codes import ExitCode
@@ -229,4 +229,4 @@ def _open_database(options: OutputOptions, label: str) -> Engine:
     """The engine of an account's database; of the first configured one where the account is not configured."""
     from etl.services.database import open_engine
 
-    return open_engine(load_settings_by_label(options, (label,))[0].database_url)
+    return open_engine(load_known_settings(options, (label,))[0].database_url)

@@ -12,7 +12,7 @@ from etl.cli.each_account import for_each_account
 from etl.cli.json_output import period_as_json, print_json, summary_as_json
 from etl.cli.options import AMOUNT, TIMESTAMP, account_option, examples, json_option
 from etl.cli.output import OutputOptions, report_error
-from etl.cli.selection import SEVERAL_ACCOUNTS, load_selected
+from etl.cli.selection import SEVERAL_ACCOUNTS, load_configured
 from etl.cli.tables import print_rows, render_minute, render_money
 from etl.cli.text_output import balance_notes, print_notes
 from etl.config.schema import Settings
@@ -59,7 +59,7 @@ def balance(
         raise click.UsageError("--at goes with --top-up")
     if top_up is not None and removed_id is not None:
         raise click.UsageError("--top-up and --remove-top-up exclude each other")
-    selected = load_selected(options, accounts)
+    selected = load_configured(options, accounts)
     if (top_up or removed_id) is not None and len(selected) > 1:
         raise click.UsageError(SEVERAL_ACCOUNTS)
 

@@ -10,7 +10,7 @@ import click
 from etl.cli.json_output import check_as_json, print_json
 from etl.cli.options import account_option, examples, json_option
 from etl.cli.output import OutputOptions
-from etl.cli.selection import load_all, load_configuration
+from etl.cli.selection import load_accounts, load_configuration
 from etl.errors import ConfigError
 from etl.exit_codes import ExitCode, code_for_error, most_severe
 
@@ -35,7 +35,7 @@ def check(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
     code: int = ExitCode.OK
     documents = []
     configuration, _ = load_configuration(options)
-    for label, settings in load_all(options, configuration, select_accounts(configuration, accounts)):
+    for label, settings in load_accounts(options, configuration, select_accounts(configuration, accounts)):
         if isinstance(settings, ConfigError):
             checks = [CheckResult("settings", "", ConfigError(f"account {label}: {settings}"))]
         else:

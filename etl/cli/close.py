@@ -12,7 +12,7 @@ from etl.cli.each_account import for_each_account
 from etl.cli.json_output import print_json
 from etl.cli.options import account_option, examples, json_option, wait_option
 from etl.cli.output import OutputOptions
-from etl.cli.selection import load_selected, load_selected_by_label
+from etl.cli.selection import load_configured, load_known
 from etl.cli.tables import render_minute, render_money
 from etl.config.validators import parse_day
 from etl.date_ranges import next_month
@@ -56,13 +56,13 @@ def close(
     """
     from etl.services.close import CloseRequest, close_month
 
-    configured = {label for label, _ in load_selected(options, ())}
+    configured = {label for label, _ in load_configured(options, ())}
     request = CloseRequest(month, provisional, again)
 
     def close_one(settings: Settings) -> CloseResult:
         return close_month(settings, request, is_configured=settings.account in configured, wait=wait)
 
-    outcomes = for_each_account(options, load_selected_by_label(options, accounts), close_one)
+    outcomes = for_each_account(options, load_known(options, accounts), close_one)
     results = outcomes.results
     code = outcomes.exit_code(
         ExitCode.CHECK_FAILED if result.outcome == "refused" else ExitCode.OK for result in results

@@ -12,7 +12,7 @@ from etl.cli.each_account import for_each_account
 from etl.cli.json_output import erasure_as_json, print_json, purge_as_json
 from etl.cli.options import account_option, examples, json_option, wait_option
 from etl.cli.output import OutputOptions
-from etl.cli.selection import load_selected_by_label, load_settings_by_label, load_settings_for, require_one_database
+from etl.cli.selection import load_configured_settings, load_known, load_known_settings, require_one_database
 from etl.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def migrate_schema(options: OutputOptions, *, sql: bool, partition_by_month: boo
     """Create or update the database schema."""
     from etl.services.migrate import migrate_databases, partition_database, sql_of_migrations
 
-    urls = list(dict.fromkeys(settings.database_url for settings in load_settings_for(options, ())))
+    urls = list(dict.fromkeys(settings.database_url for settings in load_configured_settings(options, ())))
     if sql:
         click.echo(sql_of_migrations(urls[0]))
         return ExitCode.OK
@@ -62,7 +62,7 @@ def backup(options: OutputOptions, *, out: Path, accounts: tuple[str, ...]) -> i
     from etl.services.backup import backup_database
     from etl.services.database import open_engine
 
-    url = require_one_database(load_settings_by_label(options, accounts))
+    url = require_one_database(load_known_settings(options, accounts))
     result = backup_database(open_engine(url), out)
     if options.as_json:
         print_json(
@@ -105,7 +105,7 @@ def purge(options: OutputOptions, *, age: RetentionAge, accounts: tuple[str, ...
     def purge_one(settings: Settings) -> PurgeResult:
         return purge_account(settings, age, explicit_account=bool(accounts), dry_run=dry_run, wait=wait)
 
-    outcomes = for_each_account(options, load_selected_by_label(options, accounts), purge_one)
+    outcomes = for_each_account(options, load_known(options, accounts), purge_one)
     results = outcomes.results
     code = outcomes.exit_code(ExitCode.NEEDS_REVIEW if result.blocked else ExitCode.OK for result in results)
     if options.as_json:
@@ -161,7 +161,7 @@ def forget(options: OutputOptions, *, phone: str, accounts: tuple[str, ...], wai
     def erase_one(settings: Settings) -> ErasureResult:
         return erase_number(settings, canonical, explicit_account=bool(accounts), wait=wait)
 
-    outcomes = for_each_account(options, load_selected_by_label(options, accounts), erase_one)
+    outcomes = for_each_account(options, load_known(options, accounts), erase_one)
     code = outcomes.exit_code([ExitCode.OK])
     if options.as_json:
         documents = [erasure_as_json(result) for result in outcomes.results] + outcomes.error_documents(options.redact)

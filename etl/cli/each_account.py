@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from etl.cli.output import OutputOptions, report_error
-from etl.cli.selection import LoadedAccount, load_selected
+from etl.cli.selection import LoadedAccount, load_configured
 from etl.config.schema import Settings
 from etl.errors import BillingError, ConfigError
 from etl.exit_codes import code_for_error, most_severe
@@ -69,4 +69,4 @@ def load_valid(options: OutputOptions, accounts: tuple[str, ...]) -> Outcomes[Se
     Raises:
         ConfigError: The settings of the only account are wrong.
     """
-    return for_each_account(options, load_selected(options, accounts), lambda settings: settings)
+    return for_each_account(options, load_configured(options, accounts), lambda settings: settings)

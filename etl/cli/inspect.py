@@ -13,7 +13,7 @@ from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import DAY, DURATION, account_option, examples, json_option, require_ordered_range
 from etl.cli.output import OutputOptions, report_error
 from etl.cli.overview import MAX_ACCOUNTS_IN_FULL, print_overview
-from etl.cli.selection import load_selected
+from etl.cli.selection import load_configured
 from etl.cli.tables import print_rows
 from etl.cli.text_output import print_status
 from etl.config.schema import Settings
@@ -104,7 +104,7 @@ def verify(
     names = [name.strip() for name in sources.split(",")]
     if not names or not set(names) <= {"json", "csv"}:
         raise click.UsageError("--source takes json, csv or json,csv")
-    selected = load_selected(options, accounts)
+    selected = load_configured(options, accounts)
 
     def verify_one(settings: Settings) -> dict[str, Any]:
         return _verify(options, settings, since, until, names, alone=len(selected) == 1)

@@ -11,7 +11,7 @@ import click
 
 from etl.cli.json_output import print_json
 from etl.cli.output import OutputOptions, report_error
-from etl.cli.selection import load_settings_for
+from etl.cli.selection import load_configured_settings
 from etl.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def export_lake(
     """Export what changed since the last export, and print what was done."""
     from etl.services.lake import export_to_lake
 
-    result = export_to_lake(load_settings_for(options, accounts), accounts, folder, catalogue, expire=expire)
+    result = export_to_lake(load_configured_settings(options, accounts), accounts, folder, catalogue, expire=expire)
     for refused in result.refused.values():
         report_error(options, refused)
     code = ExitCode.NEEDS_REVIEW if result.refused else ExitCode.OK

@@ -16,7 +16,7 @@ from etl.cli.json_output import export_as_json, print_json, report_as_json
 from etl.cli.lake import DaysType, export_lake
 from etl.cli.options import DAY, TIMESTAMP, account_option, examples, json_option, require_ordered_range
 from etl.cli.output import OutputOptions
-from etl.cli.selection import load_settings_by_label, load_settings_for, require_one_database
+from etl.cli.selection import load_configured_settings, load_known_settings, require_one_database
 from etl.cli.streams import binary_stdout
 from etl.errors import ConfigError
 from etl.exit_codes import ExitCode
@@ -136,7 +136,7 @@ def _export_file(options: OutputOptions, target: _FileExport) -> int:
     if target.to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
     view = _find_view(target.view, has_period=bool(target.since or target.until), has_time=target.as_of is not None)
-    all_settings = load_settings_by_label(options, target.accounts)
+    all_settings = load_known_settings(options, target.accounts)
     url = require_one_database(all_settings)
     as_of = target.moment(all_settings)
     path, to_stdout = target.out, target.to_stdout
@@ -214,7 +214,7 @@ def report(
         raise click.UsageError(f"--out {out} must end with .html, or be -")
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
-    all_settings = load_settings_by_label(options, accounts)
+    all_settings = load_known_settings(options, accounts)
     url, zone = require_one_database(all_settings), all_settings[0].timezone
     output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
     written = write_report(
@@ -255,7 +255,7 @@ def import_numbering(options: OutputOptions, *, files: tuple[Path, ...]) -> int:
     """
     from etl.services.numbering import import_plan
 
-    by_database = {settings.database_url: settings for settings in load_settings_for(options, ())}
+    by_database = {settings.database_url: settings for settings in load_configured_settings(options, ())}
     results = [import_plan(settings, files) for settings in by_database.values()]
     result = replace(results[0], replaced=sum(each.replaced for each in results))
     if options.as_json:
@@ -317,7 +317,7 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     if snapshot and snapshot.exists() and not is_snapshot(snapshot):
         raise ConfigError(f"--snapshot {str(snapshot)!r} exists and is not a snapshot; name another file")
     require_libraries()
-    all_settings = load_settings_for(options, ())
+    all_settings = load_configured_settings(options, ())
     url = require_one_database(all_settings, "the dashboard shows one: name a --config with its accounts alone")
     zone = all_settings[0].timezone
     engine = open_engine(url)

@@ -1,6 +1,10 @@
 """The accounts that a command line selects, and their settings.
 
-An account may be configured, or in the database only: retired, or already renamed in the configuration.
+load_configured            configured accounts: each label with its settings or the error in them
+load_known                 the same, also for accounts that may be in a database only
+load_configured_settings   the settings of configured accounts; raises the first error in them
+load_known_settings        the same, also for accounts that may be in a database only
+load_single_settings       the settings of the only account
 """
 
 from __future__ import annotations
@@ -40,7 +44,9 @@ def load_configuration(options: OutputOptions) -> tuple[Configuration, RunSettin
     return configuration, run_settings
 
 
-def load_all(options: OutputOptions, configuration: Configuration, labels: Iterable[str | None]) -> list[LoadedAccount]:
+def load_accounts(
+    options: OutputOptions, configuration: Configuration, labels: Iterable[str | None]
+) -> list[LoadedAccount]:
     """The label of each account with its settings or the error in them; log warnings, redact the secrets."""
     from etl.config.loader import default_label, load_account, warn_duplicate_tokens
 
@@ -59,7 +65,7 @@ def load_all(options: OutputOptions, configuration: Configuration, labels: Itera
     return loaded
 
 
-def load_selected(options: OutputOptions, accounts: tuple[str, ...]) -> list[LoadedAccount]:
+def load_configured(options: OutputOptions, accounts: tuple[str, ...]) -> list[LoadedAccount]:
     """The accounts, or all that are configured: each label with the settings or the error in them.
 
     Raises:
@@ -68,38 +74,38 @@ def load_selected(options: OutputOptions, accounts: tuple[str, ...]) -> list[Loa
     from etl.config.loader import select_accounts
 
     configuration, _ = load_configuration(options)
-    return load_all(options, configuration, select_accounts(configuration, accounts))
+    return load_accounts(options, configuration, select_accounts(configuration, accounts))
 
 
-def load_selected_by_label(options: OutputOptions, labels: tuple[str, ...]) -> list[LoadedAccount]:
-    """The accounts, configured or not, or all that are configured, as in `load_selected`.
+def load_known(options: OutputOptions, labels: tuple[str, ...]) -> list[LoadedAccount]:
+    """The accounts, configured or not, or all that are configured: each label with the settings or the error in them.
 
     An account may be in the database only: retired, or already renamed in the configuration. It gets the settings of
     the first configured account, under its own label.
     """
-    configured = load_selected(options, ())
+    configured = load_configured(options, ())
     known = dict(configured)
     first = next((settings for settings in known.values() if isinstance(settings, Settings)), configured[0][1])
     others = {label: first if isinstance(first, ConfigError) else replace(first, account=label) for label in labels}
     return [(label, known.get(label, others[label])) for label in labels] or configured
 
 
-def load_settings_for(options: OutputOptions, accounts: tuple[str, ...]) -> list[Settings]:
+def load_configured_settings(options: OutputOptions, accounts: tuple[str, ...]) -> list[Settings]:
     """The settings of the accounts, or of all that are configured; redact their secrets.
 
     Raises:
         ConfigError: A setting of any of these accounts is missing or wrong.
     """
-    return _require_valid(load_selected(options, accounts))
+    return _require_valid(load_configured(options, accounts))
 
 
-def load_settings_by_label(options: OutputOptions, labels: tuple[str, ...]) -> list[Settings]:
-    """The settings of the accounts of `load_selected_by_label`.
+def load_known_settings(options: OutputOptions, labels: tuple[str, ...]) -> list[Settings]:
+    """The settings of the accounts of `load_known`.
 
     Raises:
         ConfigError: A setting of any of these accounts is missing or wrong.
     """
-    return _require_valid(load_selected_by_label(options, labels))
+    return _require_valid(load_known(options, labels))
 
 
 def _require_valid(selected: Iterable[LoadedAccount]) -> list[Settings]:
@@ -125,14 +131,14 @@ def require_one_database(
     return urls.pop()
 
 
-def load_settings_with_token(options: OutputOptions, accounts: tuple[str, ...]) -> Settings:
+def load_single_settings(options: OutputOptions, accounts: tuple[str, ...]) -> Settings:
     """The settings of the only account that is configured or selected.
 
     Raises:
         click.UsageError: There are several.
         ConfigError: A setting is missing or wrong, or there is no token.
     """
-    all_settings = load_settings_for(options, accounts)
+    all_settings = load_configured_settings(options, accounts)
     if len(all_settings) > 1:
         raise click.UsageError(SEVERAL_ACCOUNTS)
     all_settings[0].require_token()

@@ -15,7 +15,7 @@ from etl.cli.json_output import print_json, result_as_json
 from etl.cli.options import DAY, Command, account_option, examples, json_option, require_ordered_range, wait_option
 from etl.cli.output import OutputOptions
 from etl.cli.run_summary import render_summary
-from etl.cli.selection import SEVERAL_ACCOUNTS, LoadedAccount, load_all, load_configuration
+from etl.cli.selection import SEVERAL_ACCOUNTS, LoadedAccount, load_accounts, load_configuration
 from etl.config.schema import RunSettings, Settings
 from etl.errors import ConfigError
 from etl.exit_codes import most_severe
@@ -158,7 +158,7 @@ def run_accounts(
 
     configuration, run_settings = load_configuration(options)
     labels = select_accounts(configuration, accounts)
-    selected = load_all(options, configuration, labels)
+    selected = load_accounts(options, configuration, labels)
     _require_past(request, selected)
     metrics_path = _metrics_path(metrics_file, run_settings, selected)
     run_id = str(uuid.uuid4())

@@ -10,7 +10,7 @@ import click
 from etl.cli.json_output import print_json, recent_as_json
 from etl.cli.options import account_option, examples, json_option
 from etl.cli.output import OutputOptions
-from etl.cli.selection import load_settings_with_token
+from etl.cli.selection import load_single_settings
 from etl.cli.tables import print_rows, render_money
 from etl.exit_codes import ExitCode
 
@@ -47,7 +47,7 @@ def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> 
     """
     from etl.services.recent import read_recent
 
-    settings = load_settings_with_token(options, accounts)
+    settings = load_single_settings(options, accounts)
     result = read_recent(settings, count, redact=options.redact)
     if options.as_json:
         print_json(recent_as_json(settings.account, result) | {"exit_code": ExitCode.OK})
@@ -69,7 +69,7 @@ def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, 
     """
     from etl.services.recent import read_authorisation
 
-    settings = load_settings_with_token(options, accounts)
+    settings = load_single_settings(options, accounts)
     record = read_authorisation(settings, record_id, redact=options.redact)
     if options.as_json:
         print_json({"account": settings.account, "record": record, "exit_code": ExitCode.OK})
