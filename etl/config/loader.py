@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from etl.config.files import printable
@@ -14,7 +13,6 @@ from etl.config.sources import (
     Configuration,
     ResolvedSetting,
     SettingSource,
-    read_configuration,
     resolve_setting,
 )
 from etl.errors import ConfigError
@@ -57,15 +55,6 @@ def load_account(configuration: Configuration, label: str | None) -> Settings:
         labels=configuration.labels,
         network_variables=network_variables(configuration.environment),
     )
-
-
-def load_settings(config_file: Path | None = None, account: str | None = None) -> Settings:
-    """The effective settings of one account.
-
-    Raises:
-        ConfigError: A setting is invalid or unknown. Only the first one is named.
-    """
-    return load_account(read_configuration(config_file), account)
 
 
 def select_accounts(configuration: Configuration, labels: tuple[str, ...]) -> list[str | None]:

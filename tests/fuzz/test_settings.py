@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 from support.fuzzing import fuzz, parts, refill, spoil
-from support.run_helpers import load_accounts
+from support.run_helpers import load_accounts, load_settings
 
-from etl.config.loader import load_settings, parse_settings
+from etl.config.loader import parse_settings
 from etl.config.schema import SETTINGS, Settings
 from etl.errors import ConfigError
 

@@ -21,6 +21,11 @@ NO_PROGRESS = ProgressListener(
 )
 
 
+def load_settings(config_file: Path | None = None, account: str | None = None) -> Settings:
+    """The effective settings of one account."""
+    return load_account(read_configuration(config_file), account)
+
+
 def load_accounts(config_file: Path | None, labels: tuple[str, ...]) -> list[Settings]:
     """The settings of the selected accounts, as the commands load them."""
     configuration = read_configuration(config_file)

@@ -11,10 +11,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from support.run_helpers import load_accounts
+from support.run_helpers import load_accounts, load_settings
 
 from etl.channels import ChannelRule
-from etl.config.loader import load_settings, warn_duplicate_tokens
+from etl.config.loader import warn_duplicate_tokens
 from etl.config.schema import SETTINGS, Settings
 from etl.config.sources import default_files, read_configuration
 from etl.errors import ConfigError

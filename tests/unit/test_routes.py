@@ -9,10 +9,11 @@ from datetime import date, datetime, time
 from pathlib import Path
 
 import pytest
+from support.run_helpers import load_settings
 from support.secret_leaks import PASSWORD, TOKEN, error_text, leaks
 from support.tunnels import Authority, forward_proxy, https_in_front_of, new_authority
 
-from etl.config.loader import load_run_settings, load_settings
+from etl.config.loader import load_run_settings
 from etl.config.network import find_route, network_variables, parse_ca_path, proxy_secrets
 from etl.config.sources import read_configuration
 from etl.errors import ConfigError, RequestRejected, RetryableError, VendorError
