@@ -10,6 +10,9 @@ keeps the oldest records, the newest or any others. So an answer is accepted as 
 - it is ordered by time and has records before and after the target days: a limit truncates an ordered list at an end;
 - a smaller request for its outermost days agrees, or it contains the newest records of the account (`NewestRecords`).
 
+Each source lists its evidence in order, the cheapest first: `JsonSource._is_complete` and
+`OpenExport._find_complete_parts`.
+
 There may also be a limit on the days of an answer, which is then small: a day is empty only if no other answer lists a
 record of it (`AnswerEvidence.has_listed`), and those after the last record of an answer need separate evidence.
 

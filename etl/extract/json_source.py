@@ -26,6 +26,7 @@ from etl.extract.padding import PADDING_BEFORE
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.short_requests import ShortRequests
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
+from etl.model import DayRecords, ReadStats
 
 QUARTER: Final = timedelta(days=92)
 """Extra days before the target of the widest request: monthly activity is within a quarter."""
@@ -199,37 +200,70 @@ class JsonSource:
         return replace(result, incomplete_days=result.incomplete_days - covered)
 
     def _is_complete(self, answer: JsonAnswer, target: DateRange) -> bool:
-        """Whether an answer is proven complete, by the cheapest evidence first; may send further requests."""
+        """Whether an answer is proven complete: the first evidence that decides counts, the cheapest one first."""
+        evidence = (
+            self._complete_by_size,
+            self._complete_by_earlier_run,
+            self._complete_by_order,
+            self._complete_by_newest,
+            self._complete_by_edges,
+            self._wider_request_lists_more,
+        )
+        verdicts = (judge(answer, target) for judge in evidence)
+        return next((verdict for verdict in verdicts if verdict is not None), False)
+
+    def _complete_by_size(self, answer: JsonAnswer, target: DateRange) -> bool | None:
+        """The evidence of the other answers' sizes: it is known to be truncated, or too small for that."""
         stats, answers = answer.stats, self._answers
         if answers.is_truncated(stats, answer.requested):
             return False
         if stats.earliest is None or (answers.prove_complete(stats) and not self._may_vary(answer, target)):
             return True
-        suggests_limit = answers.suggest_limit(stats.listed)
-        covered = answer.covered_days()
-        new_days = {day: records for day, records in covered.items() if self._is_new(day, len(records))}
-        if not new_days and covered.keys() == answer.days.keys() and not suggests_limit:
-            return True
-        unproven: list[DateRange] | None = None
-        # An order of arrival looks like one of times, and its limit hides late records between the others.
-        if is_in_order(stats) and not suggests_limit and not is_likely_limit(stats.listed):
-            unproven = self._unproven_edges(answer, target)
-            if not unproven:
-                return True
-        if stats.listed <= MAX_NEWEST_RECORDS and (newest := self._get_newest()) is not None:
-            if not newest.are_contained_in(covered):
-                return False
-            # A limit shared by both calls would make their sizes equal.
-            is_shared_limit = newest.listed == stats.listed
-            if new_days and not is_shared_limit and newest.match_exactly(new_days, stats.rejected):
-                return True
-        if unproven is not None and not is_of_one_day(stats):
-            agreements = [self._edge_agrees(answer, edge) for edge in unproven if edge != target]
-            if False in agreements:
-                return False
-            if None not in agreements and len(agreements) == len(unproven):
-                return True
-        return self._wider_request_lists_more(answer, target)
+        return None
+
+    def _complete_by_earlier_run(self, answer: JsonAnswer, _target: DateRange) -> bool | None:
+        """The evidence of an earlier run, which found as many records of each day."""
+        is_covered = answer.covered_days().keys() == answer.days.keys()
+        is_known = is_covered and not self._new_days(answer)
+        return True if is_known and not self._answers.suggest_limit(answer.stats.listed) else None
+
+    def _complete_by_order(self, answer: JsonAnswer, target: DateRange) -> bool | None:
+        """The evidence of an ordered answer with records on both sides of the target days."""
+        return True if self._has_reliable_order(answer.stats) and not self._unproven_edges(answer, target) else None
+
+    def _complete_by_newest(self, answer: JsonAnswer, _target: DateRange) -> bool | None:
+        """The evidence of the account's newest records: it lacks some of them, or lists exactly these."""
+        stats = answer.stats
+        if stats.listed > MAX_NEWEST_RECORDS or (newest := self._get_newest()) is None:
+            return None
+        if not newest.are_contained_in(answer.covered_days()):
+            return False
+        # A limit shared by both calls would make their sizes equal.
+        is_shared_limit = newest.listed == stats.listed
+        new_days = self._new_days(answer)
+        return True if new_days and not is_shared_limit and newest.match_exactly(new_days, stats.rejected) else None
+
+    def _complete_by_edges(self, answer: JsonAnswer, target: DateRange) -> bool | None:
+        """The evidence of requests for the outermost days of an ordered answer: they list more records, or as many."""
+        if not self._has_reliable_order(answer.stats) or is_of_one_day(answer.stats):
+            return None
+        edges = self._unproven_edges(answer, target)
+        agreements = [self._edge_agrees(answer, edge) for edge in edges if edge != target]
+        if False in agreements:
+            return False
+        return True if None not in agreements and len(agreements) == len(edges) else None
+
+    def _new_days(self, answer: JsonAnswer) -> dict[date, DayRecords]:
+        """The covered days of an answer with another number of records than an earlier run found."""
+        return {day: records for day, records in answer.covered_days().items() if self._is_new(day, len(records))}
+
+    def _has_reliable_order(self, stats: ReadStats) -> bool:
+        """Whether a limit can have truncated an answer only at its ends: it is ordered, and its size suggests no limit.
+
+        An order of arrival looks like one of times, and its limit hides late records between the others.
+        """
+        listed = stats.listed
+        return is_in_order(stats) and not self._answers.suggest_limit(listed) and not is_likely_limit(listed)
 
     def _may_vary(self, answer: JsonAnswer, target: DateRange) -> bool:
         """Whether a limit that varies may have truncated an answer, which is smaller than the largest one.

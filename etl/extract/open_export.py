@@ -198,24 +198,41 @@ class OpenExport:
 
     def _find_complete_parts(self) -> list[CompletePart]:
         """Determine which days no limit on records truncates, by the cheapest evidence first; may download others."""
-        stats, answers, target = self._export.stats, self._answers, self.target
-        all_parts = [CompletePart(target, self._export)]
-        if answers.prove_complete(stats) or stats.earliest is None:
-            return all_parts
-        newest, days = self._get_newest(), self._export.days(target)
-        has_newest = newest is not None and newest.are_contained_in(days)
-        same_size = newest is not None and newest.listed == stats.listed == self._json_answers.largest
-        if newest is not None and not same_size and newest.match_exactly(days):
-            return all_parts
-        ordered = is_in_order(stats)
+        evidence = (
+            self._complete_by_size,
+            self._complete_by_newest,
+            self._complete_by_order,
+            self._is_smaller_than_wider_export,
+        )
+        if any(is_complete() for is_complete in evidence):
+            return [CompletePart(self.target, self._export)]
+        is_ordered = is_in_order(self._export.stats)
+        return self._compare_with_later_exports() if is_ordered else self._find_complete_end()
+
+    def _complete_by_size(self) -> bool:
+        """The evidence of the other exports' sizes: it is too small to be truncated."""
+        stats = self._export.stats
+        return self._answers.prove_complete(stats) or stats.earliest is None
+
+    def _complete_by_newest(self) -> bool:
+        """The evidence of the account's newest records: it lists exactly these."""
+        newest = self._get_newest()
+        if newest is None:
+            return False
+        # A limit shared by all three calls would make their sizes equal.
+        is_shared_limit = newest.listed == self._export.stats.listed == self._json_answers.largest
+        return not is_shared_limit and newest.match_exactly(self._export.days(self.target))
+
+    def _complete_by_order(self) -> bool:
+        """The evidence of an ordered export with records on both sides of the target days, or the newest ones."""
+        stats, target = self._export.stats, self.target
+        if not is_in_order(stats) or self._answers.suggest_limit(stats.listed):
+            return False
         before, after = has_records_around(stats, target)
-        if newest is not None:
-            after = has_newest and (after or newest.reach(target.last, days))
-        if ordered and before and after and not answers.suggest_limit(stats.listed):
-            return all_parts
-        if self._is_smaller_than_wider_export():
-            return all_parts
-        return self._compare_with_later_exports() if ordered else self._find_complete_end()
+        if (newest := self._get_newest()) is not None:
+            days = self._export.days(target)
+            after = newest.are_contained_in(days) and (after or newest.reach(target.last, days))
+        return before and after
 
     def _is_smaller_than_wider_export(self) -> bool:
         """Whether an export with an earlier start date has more records: then no limit truncated this one."""
