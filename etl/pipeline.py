@@ -29,22 +29,16 @@ from etl.extract.worker import Fetched, fetch_in_worker
 from etl.load.policy import LoadPolicy
 from etl.log import log_context
 from etl.services.balance import BalanceMonitor, SpendLedger
-from etl.services.context import (
-    AccountHistory,
-    build_load_policy,
-    open_source,
-    read_account_history,
-)
+from etl.services.context import AccountHistory, open_source, read_account_history
 from etl.services.plan import (
-    begins_where_served,
     describe_plan,
     describe_purged,
     first_served_day,
+    plan_load,
     plan_request,
     plan_resync,
     require_active,
     require_suspect,
-    start_of_history,
     without_purged,
 )
 from etl.services.prune import prune_history
@@ -132,11 +126,7 @@ class SyncRun:
         for message in describe_plan(settings, request, state, today, windows, account.complete):
             self.listener.message(message)
         self.listener.total(len(windows))
-        return build_load_policy(
-            settings, today, full_compare=request.command == "backfill", accepted_days=request.accepted_days,
-            begins_where_served=begins_where_served(settings, request, state),
-            start=start_of_history(settings, request),
-        )  # fmt: skip
+        return plan_load(settings, request, state, today)
 
     def begin(self, account: AccountHistory) -> Writer:
         """Begin the run in the database; a dry run does not."""

@@ -228,25 +228,14 @@ def price_terms(settings: Settings) -> PriceTerms:
     return PriceTerms(settings.currency, None if rate is None else int(rate * 100), settings.vat)
 
 
-def build_load_policy(
-    settings: Settings,
-    today: date,
-    *,
-    full_compare: bool,
-    accepted_days: frozenset[date] = frozenset(),
-    begins_where_served: bool = False,
-    start: date | None = None,
-) -> LoadPolicy:
-    """The account's policy for loading."""
+def build_load_policy(settings: Settings, today: date, *, full_compare: bool) -> LoadPolicy:
+    """The account's rules for comparing and writing; `plan.plan_load` adds those of a run."""
     return LoadPolicy(
         today=today,
         zone=settings.timezone,
         lookback=settings.lookback_days,
         max_withdrawn_share=settings.max_withdrawn_share,
         full_compare=full_compare,
-        accepted_days=accepted_days,
-        begins_where_served=begins_where_served,
-        start=start,
     )
 
 

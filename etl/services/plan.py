@@ -1,4 +1,4 @@
-"""The windows that a run fetches. Pure.
+"""The windows that a run fetches, and its rules for loading them. Pure.
 
 A deep sync compares every stored day that the vendor still serves, as a nightly sync compares those of the lookback. A
 vendor that keeps a limited number of months answers for older days with an empty list. Compared with it, each of these
@@ -11,7 +11,7 @@ from __future__ import annotations
 import shlex
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
 from typing import Final
@@ -29,6 +29,8 @@ from etl.date_ranges import (
 )
 from etl.db.run_store import SyncState
 from etl.errors import CheckFailedError, ConfigError
+from etl.load.policy import LoadPolicy
+from etl.services.context import build_load_policy
 from etl.services.run import RunRequest
 
 DEFAULT_HISTORY_DAYS: Final = 30
@@ -80,14 +82,18 @@ def plan_request(
     return sorted(windows, key=lambda window: window.first), elsewhere
 
 
-def begins_where_served(settings: Settings, request: RunRequest, state: SyncState) -> bool:
-    """Whether a first sync starts at the first day that the vendor serves: no other day is set."""
-    return _is_nightly(request) and settings.start_date is None and state.watermark is None
+def plan_load(settings: Settings, request: RunRequest, state: SyncState, today: date) -> LoadPolicy:
+    """The rules of a run for comparing and writing.
 
-
-def start_of_history(settings: Settings, request: RunRequest) -> date | None:
-    """The configured start date, of a run that it applies to."""
-    return settings.start_date if _is_nightly(request) else None
+    A first sync without a start date begins its history at the first day that the vendor serves.
+    """
+    is_nightly = _is_nightly(request)
+    return replace(
+        build_load_policy(settings, today, full_compare=request.command == "backfill"),
+        accepted_days=request.accepted_days,
+        begins_where_served=is_nightly and settings.start_date is None and state.watermark is None,
+        start=settings.start_date if is_nightly else None,
+    )
 
 
 def _is_nightly(request: RunRequest) -> bool:
