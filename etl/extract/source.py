@@ -228,13 +228,8 @@ class Source:
             refetched.update(refetch_range.days())
         if len(window) == 1:
             return json_days
-        newest = self._newest_if_useful(window, json_days)
         past_empty = {day for day, records in json_days.days.items() if not records and day < self.today}
-        suspects = {
-            day
-            for day in self._check.new_empty_days(json_days)
-            if newest is None or not newest.prove_empty(day, json_days.days)
-        }
+        suspects = set(self._unproven_empty_days(window, json_days))
         while True:
             results = [self._refetch(DateRange(day, day)) for day in sorted(suspects)]
             json_days = combine(window, [json_days.without(suspects), *results])
@@ -251,14 +246,21 @@ class Source:
 
     def _refetch_alone(self, window: DateRange, json_days: SourceDays) -> SourceDays:
         """Fetch each newly empty day by short requests: the vendor may list a single day of a request (assumed)."""
-        newest = self._newest_if_useful(window, json_days)
         found = {
             day: alone
-            for day in self._check.new_empty_days(json_days)
-            if (newest is None or not newest.prove_empty(day, json_days.days))
-            and (alone := self._short.fetch_listed(day)) is not None
+            for day in self._unproven_empty_days(window, json_days)
+            if (alone := self._short.fetch_listed(day)) is not None
         }
         return combine(window, [json_days.without(found), *found.values()])
+
+    def _unproven_empty_days(self, window: DateRange, json_days: SourceDays) -> list[date]:
+        """The newly empty days that the newest records do not prove empty."""
+        newest = self._newest_if_useful(window, json_days)
+        return [
+            day
+            for day in self._check.new_empty_days(json_days)
+            if newest is None or not newest.prove_empty(day, json_days.days)
+        ]
 
     def _shows_empty(self, day: date) -> bool:
         result = self._refetch(DateRange(day, day))
