@@ -18,6 +18,12 @@ from etl.model import ReadStats
 MIN_LIMIT: Final = 10
 """Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""
 
+MIN_DAYS_OF_A_SIZE: Final = 3
+"""Days of the same number of records, which is the largest: a limit on the records of a day is likely. Assumed."""
+
+MAX_DAILY_LIMIT: Final = 1_000
+"""Records: a limit on the records of a day is lower. Assumed."""
+
 MIN_SIZE_LIMIT: Final = 8 * 1024
 """Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
 
@@ -167,6 +173,22 @@ class AnswerEvidence:
         with self._lock:
             counts = [answer.counts.get(day, 0) for answer in self._by_day[day].values()]
         return max(counts, default=0) if day < self._today else 0
+
+    def days_of_largest_size(self) -> frozenset[date]:
+        """The past days of which answers list as many records as of no other day, if they are MIN_DAYS_OF_A_SIZE.
+
+        A limit on the records of each day would explain them (assumed), or an account with as many records a day.
+        """
+        with self._lock:
+            most = {
+                day: max((answer.counts.get(day, 0) for answer in answers.values()), default=0)
+                for day, answers in self._by_day.items()
+                if day < self._today
+            }
+        largest = max(most.values(), default=0)
+        found = frozenset(day for day, count in most.items() if count == largest)
+        is_likely = MIN_LIMIT <= largest < MAX_DAILY_LIMIT and len(found) >= MIN_DAYS_OF_A_SIZE
+        return found if is_likely else frozenset()
 
     def first_covered_day(self, export: ReadStats) -> date | None:
         """The first day of the requests whose answers begin with the first record of an export, and have another size.

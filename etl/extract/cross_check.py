@@ -9,6 +9,7 @@ from datetime import date
 
 from etl.date_ranges import DateRange, split_into_windows
 from etl.errors import RequestRejected, VendorError
+from etl.extract.answer_evidence import MIN_DAYS_OF_A_SIZE, MIN_SHORTFALL
 from etl.extract.completeness import contains_all, count_missing
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, combine
@@ -26,6 +27,7 @@ class CrossCheck:
 
     def __init__(self, evidence: RunEvidence, shows_empty: Callable[[date], bool]) -> None:
         self._today = evidence.today
+        self._complete_counts = evidence.complete_counts
         self._is_new = evidence.is_new
         self._json_answers = evidence.json
         self._csv_answers = evidence.csv
@@ -43,7 +45,8 @@ class CrossCheck:
     def days_to_check(self, json_days: SourceDays) -> frozenset[date]:
         """The days to compare with the export: unresolved, newly empty, uncertain, incomplete or beside hidden ones.
 
-        If a limit truncates JSON's answers at different sizes, all days.
+        So are days that a limit on the records of each day may have truncated. If a limit truncates JSON's answers at
+        different sizes, all days.
         """
         if self._json_answers.limit_varies():
             return frozenset(json_days.unresolved.keys() | json_days.days.keys())
@@ -54,7 +57,23 @@ class CrossCheck:
             | incomplete_days
             | json_days.uncertain_days
             | self._days_beside_hidden(json_days)
+            | self._perhaps_limited_days(json_days)
         )
+
+    def _perhaps_limited_days(self, json_days: SourceDays) -> frozenset[date]:
+        """The days that a limit on the records of each day may have truncated, and those that lost records.
+
+        Such a limit is likely if days lost records, or if several new days have the largest number of records.
+        """
+        days = json_days.days
+        lost = {
+            day
+            for day, known in self._complete_counts.items()
+            if day in days and known - len(days[day]) >= MIN_SHORTFALL
+        }
+        sized = self._json_answers.days_of_largest_size() & days.keys()
+        new = [day for day in sized if self._is_new(day, len(days[day]))]
+        return frozenset(lost | sized if lost or len(new) >= MIN_DAYS_OF_A_SIZE else ())
 
     def without_export(self, json_days: SourceDays, to_check: frozenset[date], error: VendorError) -> SourceDays:
         """Leave unresolved the days that need the evidence of the export: there is none."""

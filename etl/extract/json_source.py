@@ -15,6 +15,7 @@ from etl.extract.answer_evidence import MAX_MARGIN, MIN_LIMIT, is_smaller, liste
 from etl.extract.client import MAX_NEWEST_RECORDS
 from etl.extract.completeness import (
     days_begun_late,
+    exceeds_range,
     has_records_around,
     is_in_order,
     is_likely_limit,
@@ -57,6 +58,7 @@ class JsonSource:
         self._get_newest = evidence.get_newest
         self._complete_counts = evidence.complete_counts
         self._is_new = evidence.is_new
+        self._lists_known = evidence.lists_known_records
         self._is_recent = evidence.is_recent
 
     def fetch(self, window: DateRange) -> SourceDays:
@@ -200,14 +202,20 @@ class JsonSource:
         return replace(result, incomplete_days=result.incomplete_days - covered)
 
     def _is_complete(self, answer: JsonAnswer, target: DateRange) -> bool:
-        """Whether an answer is proven complete: the first evidence that decides counts, the cheapest one first."""
+        """Whether an answer is proven complete: the first evidence that decides counts, the cheapest one first.
+
+        Without known records, a wider answer is worth more than a smaller one: it is evidence of all days. Of few
+        records, it is as cheap.
+        """
+        by_requests = [self._complete_by_smaller_requests, self._complete_by_wider_requests]
+        if answer.stats.listed < MANY_RECORDS and not self._lists_known(answer.stats, answer.requested):
+            by_requests.reverse()
         evidence = (
             self._complete_by_size,
             self._complete_by_earlier_run,
             self._complete_by_order,
             self._complete_by_newest,
-            self._complete_by_edges,
-            self._wider_request_lists_more,
+            *by_requests,
         )
         verdicts = (judge(answer, target) for judge in evidence)
         return next((verdict for verdict in verdicts if verdict is not None), False)
@@ -228,11 +236,17 @@ class JsonSource:
         return True if is_known and not self._answers.suggest_limit(answer.stats.listed) else None
 
     def _complete_by_order(self, answer: JsonAnswer, target: DateRange) -> bool | None:
-        """The evidence of an ordered answer with records on both sides of the target days."""
-        return True if self._has_reliable_order(answer.stats) and not self._unproven_edges(answer, target) else None
+        """The evidence of an ordered answer with records on both sides of the target days, and all known ones between.
 
-    def _complete_by_newest(self, answer: JsonAnswer, _target: DateRange) -> bool | None:
-        """The evidence of the account's newest records: it lacks some of them, or lists exactly these."""
+        Otherwise a limit may have left a random part of it, unless the vendor ignores the requested dates.
+        """
+        stats, requested = answer.stats, answer.requested
+        has_no_gaps = self._lists_known(stats, requested) or exceeds_range(requested, stats) == (True, True)
+        is_ordered = has_no_gaps and self._has_reliable_order(stats)
+        return True if is_ordered and not self._unproven_edges(answer, target) else None
+
+    def _complete_by_newest(self, answer: JsonAnswer, target: DateRange) -> bool | None:
+        """The evidence of the account's newest records: it lacks some of them, lists exactly these, or has no gap."""
         stats = answer.stats
         if stats.listed > MAX_NEWEST_RECORDS or (newest := self._get_newest()) is None:
             return None
@@ -241,17 +255,23 @@ class JsonSource:
         # A limit shared by both calls would make their sizes equal.
         is_shared_limit = newest.listed == stats.listed
         new_days = self._new_days(answer)
-        return True if new_days and not is_shared_limit and newest.match_exactly(new_days, stats.rejected) else None
+        if new_days and not is_shared_limit and newest.match_exactly(new_days, stats.rejected):
+            return True
+        has_no_gaps = newest.cover(target.first) and self._has_reliable_order(stats)
+        return True if has_no_gaps and not self._unproven_edges(answer, target) else None
 
-    def _complete_by_edges(self, answer: JsonAnswer, target: DateRange) -> bool | None:
-        """The evidence of requests for the outermost days of an ordered answer: they list more records, or as many."""
+    def _complete_by_smaller_requests(self, answer: JsonAnswer, target: DateRange) -> bool | None:
+        """The evidence of requests for the outermost days of an ordered answer, or for the busiest one.
+
+        They list more records than it does, or as many.
+        """
         if not self._has_reliable_order(answer.stats) or is_of_one_day(answer.stats):
             return None
-        edges = self._unproven_edges(answer, target)
-        agreements = [self._edge_agrees(answer, edge) for edge in edges if edge != target]
+        parts = self._unproven_edges(answer, target) or [_busiest_day(answer)]
+        agreements = [self._smaller_request_agrees(answer, part) for part in parts if part != target]
         if False in agreements:
             return False
-        return True if None not in agreements and len(agreements) == len(edges) else None
+        return True if None not in agreements and len(agreements) == len(parts) else None
 
     def _new_days(self, answer: JsonAnswer) -> dict[date, DayRecords]:
         """The covered days of an answer with another number of records than an earlier run found."""
@@ -288,25 +308,26 @@ class JsonSource:
             edges.append(DateRange(max(min(latest, target.last), target.first), target.last))
         return edges
 
-    def _edge_agrees(self, answer: JsonAnswer, edge: DateRange) -> bool | None:
-        """Whether a request for the outermost days lists as many records; None if its answer may be truncated too."""
-        edge_answer = self._requests.probe(edge)
-        if edge_answer is None or not self._answers.prove_complete(edge_answer.stats):
+    def _smaller_request_agrees(self, answer: JsonAnswer, part: DateRange) -> bool | None:
+        """Whether a request for a part of the days lists as many records; None if its answer may be truncated too."""
+        smaller = self._requests.probe(part)
+        if smaller is None or not self._answers.prove_complete(smaller.stats):
             return None
-        if not Counter(edge_answer.stats.rejected) <= Counter(answer.stats.rejected):
+        if not Counter(smaller.stats.rejected) <= Counter(answer.stats.rejected):
             return False  # an unreadable record is missing from the answer
-        counts = {day: (len(records), len(answer.days[day])) for day, records in edge_answer.days.items()}
+        counts = {day: (len(records), len(answer.days[day])) for day, records in smaller.days.items()}
         # Records of today may have arrived between the two requests.
-        return all(edge == own or (day >= self._today and edge > own) for day, (edge, own) in counts.items())
+        return all(count == own or (day >= self._today and count > own) for day, (count, own) in counts.items())
 
-    def _wider_request_lists_more(self, answer: JsonAnswer, target: DateRange) -> bool:
-        """Whether a wider request has a larger answer: then no limit truncated this one."""
+    def _complete_by_wider_requests(self, answer: JsonAnswer, target: DateRange) -> bool | None:
+        """The evidence of a wider request whose answer is larger: then no limit truncated this one."""
         earlier = self._requests.earliest_start or date.min  # earlier start dates are rejected
         # Accounts have a weekly rhythm: a week has more records where a day has not.
         week = DateRange(max(target.first - WEEK, earlier), max(target.last, min(target.last + WEEK, self._today)))
         quarter = DateRange(max(target.first - QUARTER, earlier), target.last)
         day = DateRange(max(target.first - ONE_DAY, earlier), target.last)
-        if target.last < self._today and has_records_around(answer.stats, target)[1]:
+        before, after = has_records_around(answer.stats, target)
+        if target.last < self._today and after and not before:
             day = DateRange(target.first, target.last + ONE_DAY)  # the account may have no records before the target
         if not is_of_one_day(answer.stats):
             requests = [day, week]
@@ -315,7 +336,7 @@ class JsonSource:
             # The account may be quiet for weeks: the request that reaches its newest records lists more.
             if later := self._newest_days_after(week.last):
                 requests.append(DateRange(target.first, min(later)))
-        return self._any_request_lists_more(answer, [request for request in requests if request != target])
+        return self._any_request_lists_more(answer, [request for request in requests if request != target]) or None
 
     def _newest_days_after(self, day: date) -> list[date]:
         newest = self._get_newest()
@@ -373,6 +394,11 @@ class JsonSource:
             if newest.match_exactly(days, stats.rejected):
                 return True
         return not is_likely_limit(stats.listed)
+
+
+def _busiest_day(answer: JsonAnswer) -> DateRange:
+    day = max(answer.days, key=lambda day: len(answer.days[day]))
+    return DateRange(day, day)
 
 
 def _truncated(listed: int) -> str:

@@ -244,13 +244,18 @@ class OpenExport:
         return is_smaller(self._export.stats, wider_export.stats) and not is_truncated
 
     def _compare_with_later_exports(self) -> list[CompletePart]:
-        """Find the complete days of an ordered export: a limit truncates it at one of its ends."""
+        """Find the complete days of an ordered export: a limit truncates it at one of its ends.
+
+        If it lacks records between others, the limit left a random part of it.
+        """
         target_end = self.target.last
         first, latest = self._first_complete_day(), self._latest_day(self._export)
         parts: list[CompletePart] = []
         current = self._export
         while latest < target_end or current is self._export:
             later_export = self._load(DateRange(min(latest, target_end), target_end), latest - PADDING_BEFORE)
+            if _fills_gaps(later_export, current, latest):
+                return self._find_complete_end()
             if self._answers.prove_complete(later_export.stats):
                 agrees = latest > target_end or len(later_export.day(latest)) == len(current.day(latest))
                 if agrees and later_export.stats.latest == current.stats.latest:
@@ -359,3 +364,12 @@ class OpenExport:
         export = self._requests.load(target, start)
         self._compared.append(export)
         return export
+
+
+def _fills_gaps(later: CsvExport, earlier: CsvExport, latest: date) -> bool:
+    """Whether a later export lists more of the day before the last one of an earlier export: this one has gaps.
+
+    In another time zone the later one, which begins with that day, lists less of it.
+    """
+    before = latest - ONE_DAY
+    return later.stats.counts.get(before, 0) > earlier.stats.counts.get(before, 0)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Final
 
 from etl.date_ranges import WEEK, DateRange
 from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.client import Client
 from etl.extract.completeness import NewestRecords
 from etl.extract.newest import NewestSource
-from etl.model import FeedReader
+from etl.extract.padding import covered_days
+from etl.model import FeedReader, ReadStats
+
+MIN_KNOWN_RECORDS: Final = 30
+"""Records that a random part of an answer is likely to lack some of. Assumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,16 @@ class RunEvidence:
     def is_new(self, day: date, count: int) -> bool:
         """Whether a day has another number of records than an earlier run found; the same needs no further evidence."""
         return self.complete_counts.get(day) != count
+
+    def lists_known_records(self, stats: ReadStats, requested: DateRange) -> bool:
+        """Whether an answer lists at least as many records of each covered day as an earlier run, and of many in all.
+
+        No limit then left a random part of it.
+        """
+        covered = covered_days(requested)
+        known = {day: count for day, count in self.complete_counts.items() if covered is not None and day in covered}
+        is_listed = all(stats.counts.get(day, 0) >= count for day, count in known.items())
+        return is_listed and sum(known.values()) >= MIN_KNOWN_RECORDS
 
     def is_recent(self, window: DateRange) -> bool:
         """Whether a window ends within the last week: the newest records may be of its days."""

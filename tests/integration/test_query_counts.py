@@ -111,9 +111,11 @@ def test_only_the_days_around_a_window_are_fetched_twice(sync, sandbox, concurre
     requests = [request for request in sandbox.requests if request.action == "post_billing_data"]
     dates = [(request.params["start_date"], request.params["end_date"]) for request in requests]
     assert set(dates) >= {(str(first), str(last)) for first, last in padded}
-    assert len(sandbox.requests) - len(requests) <= 3, "the balance before and after, and the newest records"
-    # The first day has none before it: a request for it alone verifies that it is complete.
-    assert len(dates) <= len(padded) + 1
+    others = Counter(request.action for request in sandbox.requests) - Counter({"post_billing_data": len(requests)})
+    assert others.pop("get_billing_csv", 0) <= 3, "days of one size look like a limit on the records of a day"
+    assert others.total() <= 3, "the balance before and after, and the newest records"
+    # Without stored records, an answer is compared with a wider one: the first two of them are the largest.
+    assert len(dates) <= len(padded) + 2
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 8])

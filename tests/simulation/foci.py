@@ -43,5 +43,8 @@ FOCI: Final[dict[str, tuple[str, ...]]] = {
     "sources that take turns": ("json_outage", "csv_outage", "csv_lacks"),
     "requests that are rejected for their size": ("json_refuses", "csv_refuses"),
     "requests that are rejected for their size, no start date": ("json_refuses", "csv_refuses", "default_start"),
+    "a limit of JSON that leaves a random part": ("json_limit", "json_sampled"),
+    "a limit of the CSV that leaves a random part, JSON down": ("csv_limit", "csv_sampled", "json_outage"),
+    "a limit of JSON on the records of a day": ("json_daily", "busy_days"),
     "a contract younger than 30 days": ("default_start", "later_contract"),
 }

@@ -51,6 +51,10 @@ def _days_limit(numbers: Random) -> dict[str, Any]:
 _ROUND = (10, 20, 25, 50, 64, 99, 100, 150, 200, 250, 255, 256, 500, 999, 1000, 1024, 5000, 65535)
 
 
+def _daily_limit(numbers: Random) -> dict[str, Any]:
+    return {"size": numbers.randrange(10, 60), "keeps": numbers.choice(("oldest", "newest"))}
+
+
 def _largest_request(numbers: Random) -> dict[str, int]:
     """The size from which on requests are rejected, in days or in records."""
     if numbers.random() < 0.5:
@@ -208,4 +212,9 @@ FREEDOMS: dict[str, Freedom] = {
     "csv_unlisted": _any_of(3, 5, 10, 20, passing=True),
     "json_refuses": Freedom(_largest_request, passing=True),
     "csv_refuses": Freedom(_largest_request, passing=True),
+    # A limit leaves a random part of an answer, in order.
+    "json_sampled": _any_of(True),
+    "csv_sampled": _any_of(True),
+    # A limit on the records of each day.
+    "json_daily": Freedom(_daily_limit, passing=True),
 }

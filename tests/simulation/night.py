@@ -19,6 +19,8 @@ MIN_ROWS_FOR_CHECK, LARGEST_SHARE = 20, Decimal("0.2")
 SOURCES = ("json", "csv")
 NEWEST = 100
 """Maximum number of records of `get_billing_record`."""
+MIN_DAYS_OF_A_SIZE = 3
+"""Days with the largest number of records, from which on a limit on the records of a day is likely."""
 RECENT_DAYS = 7
 """Days that are compared with the newest records on any night."""
 
@@ -121,8 +123,9 @@ class Night:
         return days(self.fetched[0] - 4 * DAY, self.fetched[-1] + 4 * DAY) if self.fetched else []
 
     def is_limited(self, source: str) -> bool:
-        """Whether the smallest padded request for some day reaches the limit; one of days or requests counts always."""
-        if self.vendor.days_limit(source) is not None or self.vendor.trait(f"{source}_refuses") is not None:
+        """Whether the smallest padded request for some day reaches the limit; others count always."""
+        limits = (self.vendor.days_limit(source), *map(self.vendor.trait, (f"{source}_refuses", f"{source}_daily")))
+        if any(each is not None for each in limits):
             return True
         limit = self.vendor.limit(source)
         if limit is None:
@@ -184,7 +187,7 @@ class Night:
         limit = self.vendor.trait("csv_limit")
         if not self.vendor.has_limit("csv"):
             return True
-        is_random = limit is not None and limit["keeps"] == "any"
+        is_random = limit is not None and (limit["keeps"] == "any" or "csv_sampled" in self.scenario.traits)
         return not is_random and any(item.charge.day == day for item in self.vendor.shown_export(self.fetched[0] - DAY))
 
     def all_unreadable(self, source: str, items: Iterable[Item]) -> bool:
@@ -218,6 +221,8 @@ class Night:
         if self.is_unserved(day) and self.before.closed(day) and rows == self.before.rows.get(day, Counter()):
             return True  # a complete day stays, where the vendor rejects every request for it
         truth = self.of(day)
+        if self._is_cut_unseen(day, rows):
+            return True
         for source, other in (("json", "csv"), ("csv", "json")):
             for lagging in self.lagging(source, day):
                 # The answer is outdated, and nothing shows that it is.
@@ -231,6 +236,17 @@ class Night:
             if any(self._lacks_only_unreadable(source, day, items, rows) for items in self.views(source)):
                 return True
         return False
+
+    def _is_cut_unseen(self, day: date, rows: Rows) -> bool:
+        """Whether a limit on the records of a day truncated it, and nothing shows this.
+
+        Several days of the same size do, if they are compared with the CSV.
+        """
+        daily = self.vendor.trait("json_daily")
+        if daily is None or rows.total() != daily["size"] or rows - self.of(day):
+            return False
+        truncated = [each for each in self.fetched if each < self.today and len(self.items[each]) >= daily["size"]]
+        return len(truncated) < MIN_DAYS_OF_A_SIZE or not self.clean["csv"]
 
     def _is_odd(self, source: str, items: Sequence[Item]) -> bool:
         """Whether the only record of a day has no readable time: it is rejected, and its day is empty."""

@@ -99,7 +99,7 @@ class Oracle(Night):
         for source in SOURCES:
             for item in self.unreadable(source, day):
                 key = item.row.key
-                if self.is_undated(source, item) and not any(key[1:]):
+                if not any(key[1:]) and any(self.is_undated(each, item) for each in SOURCES):
                     continue  # nothing of its key is shown: it may be any row
                 recognised = self._alike[key[1:]] if self.is_undated(source, item) else self._alike[key]
                 listed = sum(item.row.key == key for item in self.items[day])

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
-from typing import IO, Any
+from itertools import groupby
+from typing import IO, Any, TypeVar
 
 from etl.errors import AuthenticationError, RequestRejected, RetryableError
 from simulation.freedoms import FREEDOMS
 from simulation.scenario import Scenario
 from simulation.spelling import Spelling, csv_file, csv_line, json_object
 from simulation.world import DAY, LARGEST_ROW, Charge, Row, World, make_world
+
+T = TypeVar("T")
 
 CALLS = {
     "post_billing_data": "json",
@@ -36,6 +39,11 @@ class Item:
     charge: Charge
     row: Row
     day: date
+
+
+def _kept(rows: Sequence[T], limit: Mapping[str, Any]) -> Sequence[T]:
+    """The rows that a limit keeps at one end."""
+    return rows[: limit["size"]] if limit["keeps"] == "oldest" else rows[-limit["size"] :]
 
 
 class Vendor:
@@ -292,7 +300,11 @@ class Vendor:
 
     def has_limit(self, source: str) -> bool:
         """Whether answers have a limit, of records or of days, or larger requests are rejected."""
-        limits = (self.limit(source), self.days_limit(source), self.trait(f"{source}_refuses"))
+        limits = (
+            self.limit(source),
+            self.days_limit(source),
+            *map(self.trait, (f"{source}_refuses", f"{source}_daily")),
+        )
         return any(limit is not None for limit in limits)
 
     def _refuse_large(self, source: str, first: date, last: date, listed: int) -> None:
@@ -418,14 +430,20 @@ class Vendor:
             hidden = {day: self.hides(source, day) for day in days}
             items = [item for item in items if not hidden[item.charge.day]]
         items.sort(key=lambda item: item.charge.moment)
-        limit = self.trait(f"{source}_limit")
+        daily, limit = self.trait(f"{source}_daily"), self.trait(f"{source}_limit")
+        if daily is not None:
+            by_day = groupby(items, key=lambda item: item.charge.day)
+            items = [item for _, some in by_day for item in _kept(list(some), daily)]
         rows = self._with_unlisted(source, items)
         if limit is not None and len(rows) > limit["size"]:
-            size = limit["size"]
-            if limit["keeps"] == "any":
-                # A vendor sorts before it truncates: a truncated random selection is unordered.
-                return list(filter(None, self.scenario.draw(f"{source} {first} {last}").sample(rows, size)))
-            items = list(filter(None, rows[:size] if limit["keeps"] == "oldest" else rows[-size:]))
+            numbers = self.scenario.draw(f"{source} {first} {last}")
+            if f"{source}_sampled" in self.scenario.traits:
+                places = sorted(numbers.sample(range(len(rows)), limit["size"]))
+                items = list(filter(None, map(rows.__getitem__, places)))
+            elif limit["keeps"] == "any":
+                return list(filter(None, numbers.sample(rows, limit["size"])))
+            else:
+                items = list(filter(None, _kept(rows, limit)))
         return self._in_order(source, items)
 
     def _with_unlisted(self, source: str, items: list[Item]) -> list[Item | None]:

@@ -273,9 +273,9 @@ def test_an_account_with_three_records_costs_requests_only_for_empty_days(newest
 @pytest.mark.parametrize("each", [5, 12, 100])
 @pytest.mark.parametrize("order", ORDERS)
 def test_an_ordinary_night_costs_at_most_two_additional_requests(window, each, order):
-    records = records_per_day(-9, 10, each) + [
-        vendor_record(f"{TODAY}T00:10:00", code_auth=f"{n:04}") for n in range(3)
-    ]
+    # Days of different sizes: equal ones look like a limit on the records of a day, and are compared with the export.
+    records = [record for number in range(-9, 11) for record in records_per_day(number, number, each + number % 7)]
+    records += [vendor_record(f"{TODAY}T00:10:00", code_auth=f"{n:04}") for n in range(3)]
     form = (None, "oldest", order)
     vendor = vendor_of(records, json=form, csv=form)
     assert fetched(vendor, window) == (expected_days(records, window), set())

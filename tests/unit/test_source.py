@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -55,12 +55,19 @@ def vendor(shared: Sandbox) -> Sandbox:
 
 
 @contextmanager
-def source_of(vendor: Sandbox, *, last: date = TODAY, today: date = TODAY, attempts: int = 1) -> Iterator[Source]:
+def source_of(
+    vendor: Sandbox,
+    *,
+    last: date = TODAY,
+    today: date = TODAY,
+    attempts: int = 1,
+    complete: Mapping[date, int] | None = None,
+) -> Iterator[Source]:
     limits = RequestLimits(20, 20, 1 << 26)
     transport = Transport(vendor.url, TOKEN, limits, user_agent="test", redact=Redactor([TOKEN]))
     try:
         client = Client(transport, RetryPolicy(attempts, max_wait=0))
-        yield Source(client, read, RunEvidence.begin(client, read, today), last=last)
+        yield Source(client, read, RunEvidence.begin(client, read, today, complete), last=last)
     finally:
         transport.close()
 
@@ -395,21 +402,26 @@ def test_an_export_refused_for_its_date_is_requested_from_a_later_day(under_way)
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])
-@pytest.mark.parametrize(("each", "requests"), [(25, 3), (26, 1)])
-def test_an_ordered_answer_beyond_the_window_needs_other_evidence_only_if_its_size_is_round(
-    vendor, order, each, requests
+@pytest.mark.parametrize(("each", "known", "requests"), [(20, (2, 2), 3), (26, (2, 2), 1), (26, (4, 5), 2)])
+def test_an_ordered_answer_beyond_the_window_with_the_known_records_needs_other_evidence_only_if_its_size_is_round(
+    vendor, order, each, known, requests
 ):
     vendor.dataset.replace(records_per_day(1, 10, each))
     vendor.policies.order = order
-    [batch] = fetch(vendor, days(3, 3))
-    assert records_by_day(batch) == expected_days(vendor.dataset.records, days(3, 3))
+    complete = dict.fromkeys(days(*known).days(), each) | {days(3, 3).first: 19}
+    [batch] = fetch(vendor, days(2, 3), complete=complete)
+    assert records_by_day(batch) == expected_days(vendor.dataset.records, days(2, 3))
     assert len(vendor.requests) == requests
 
 
 def test_a_complete_round_answer_needs_no_export(vendor):
-    vendor.dataset.replace(records_per_day(-9, 10, 25))
+    sizes = {number: 25 + number for number in range(-9, 11)} | {0: 4, 7: 25}  # 200 from day 0 to day 7
+    vendor.dataset.replace(
+        [record for number, each in sizes.items() for record in records_per_day(number, number, each)]
+    )
     vendor.policies.order = "shuffled"
     [batch] = fetch(vendor, days(1, 5))
+    assert sum(sizes[number] for number in range(8)) == 200
     assert records_by_day(batch) == expected_days(vendor.dataset.records, days(1, 5))
     assert requests(vendor, "get_billing_csv") == []
 
