@@ -63,17 +63,17 @@ def partition_by_month(connection: Connection, today: date) -> int:
     return len(_partitions(connection))
 
 
-def create_months(connection: Connection, first: date, last: date) -> None:
-    """Create the missing partitions of a range of days and of the month after it.
+def create_months(connection: Connection, first: date, last: date) -> int:
+    """Create the missing partitions of a range of days and of the month after it; return their number.
 
     A month that the default partition already has rows of is left there.
     """
     months = list(_months(first, next_month(last)))
     if {_partition(month) for month in months} <= _partitions(connection):
-        return
+        return 0
     # Runs of several accounts begin at once: one creates the partitions, the others wait and then find them.
     connection.exec_driver_sql(f"LOCK TABLE {_TABLE} IN SHARE UPDATE EXCLUSIVE MODE")
-    existing = _partitions(connection)
+    existing, created = _partitions(connection), 0
     for month in months:
         if _partition(month) in existing or _has_rows(connection, _DEFAULT, month):
             continue
@@ -81,6 +81,8 @@ def create_months(connection: Connection, first: date, last: date) -> None:
             f"CREATE TABLE {_partition(month)} PARTITION OF {_TABLE} "
             f"FOR VALUES FROM ('{month}') TO ('{next_month(month)}')"
         )
+        created += 1
+    return created
 
 
 def drop_month(
@@ -94,20 +96,28 @@ def drop_month(
     """
     if not is_partitioned(connection) or _partition(month) not in _partitions(connection):
         return None
+    if _has_rows_of_others(connection, month, account_id):
+        return None
+
+    def drop() -> int | None:
+        # The statement locks the table, then the partition: it waits for writers, and what they commit is seen below.
+        connection.exec_driver_sql(f"ALTER TABLE {_TABLE} DETACH PARTITION {_partition(month)}")
+        if _has_rows_of_others(connection, month, account_id):
+            return None
+        rows = int(connection.scalar(text(f"SELECT COUNT(*) FROM {_partition(month)}")) or 0)  # noqa: S608 - a date
+        connection.exec_driver_sql(f"DROP TABLE {_partition(month)}")
+        return rows
+
+    return _try_change(connection, drop, wait)
+
+
+def _has_rows_of_others(connection: Connection, month: date, account_id: int) -> bool:
     # Two ranges of the primary key, not a scan.
     others = text(
         f"SELECT EXISTS (SELECT 1 FROM {_partition(month)} WHERE account_id < :id) "  # noqa: S608 - a constant and a date
         f"OR EXISTS (SELECT 1 FROM {_partition(month)} WHERE account_id > :id)"
     )
-    if connection.scalar(others, {"id": account_id}):
-        return None
-    rows = int(connection.scalar(text(f"SELECT COUNT(*) FROM {_partition(month)}")) or 0)  # noqa: S608 - a date
-
-    def drop() -> None:
-        connection.exec_driver_sql(f"ALTER TABLE {_TABLE} DETACH PARTITION {_partition(month)}")
-        connection.exec_driver_sql(f"DROP TABLE {_partition(month)}")
-
-    return rows if _try_change(connection, drop, wait) else None
+    return bool(connection.scalar(others, {"id": account_id}))
 
 
 def create_partitions(connection: Connection, first: date, last: date, *, wait: float = LOCK_TIMEOUT_SECONDS) -> None:
@@ -120,17 +130,28 @@ def create_partitions(connection: Connection, first: date, last: date, *, wait: 
         _try_change(connection, partial(create_months, connection, first, last), wait)
 
 
-def _try_change(connection: Connection, change: Callable[[], None], wait: float) -> bool:
-    """Apply a change of partitions, or nothing of it where it is not possible now; return whether it was applied."""
+def _try_change(connection: Connection, change: Callable[[], int | None], wait: float) -> int | None:
+    """Apply a change of partitions, or nothing of it where it is not possible now.
+
+    Args:
+        connection: Connection in a transaction.
+        change: Applies it; its result None takes it back.
+        wait: Seconds to wait for each lock.
+
+    Returns:
+        The result of `change`; None if nothing was changed.
+    """
     try:
-        with connection.begin_nested():
+        with connection.begin_nested() as savepoint:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(wait * 1000)}")
-            change()
+            result = change()
+            if result is None:
+                savepoint.rollback()
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) not in _NOT_NOW:
             raise
-        return False
-    return True
+        return None
+    return result
 
 
 def _rewrite(connection: Connection) -> None:

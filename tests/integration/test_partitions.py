@@ -151,6 +151,28 @@ def test_a_purge_drops_a_partition_without_rows_of_other_accounts(shop, sandbox)
 
 
 @only_postgresql
+def test_a_purge_keeps_rows_that_another_account_commits_while_it_waits_for_the_partition(shop):
+    shop.partition()
+    partitions = shop.partitions()
+
+    def insert():
+        shop.execute(
+            "INSERT INTO accounts (id, label, created_at) VALUES (2, 'other', now())",
+            "INSERT INTO billing_records SELECT 2, created_at, phone, code_auth, ordinal, status, status_info, price,"
+            " repeats, utc_offset, first_seen_at FROM billing_records WHERE created_at < '2026-02-01'",
+        )
+
+    with just_before("ALTER TABLE billing_records DETACH", insert) as done:
+        purged = purge_account(
+            shop.settings, RetentionAge(30, "d"), explicit_account=False, dry_run=False, wait=0, clock=lambda: shop.now,
+        )  # fmt: skip
+    assert done
+    assert [counts.billing_records for counts in purged.months.values()] == [1]
+    assert shop.partitions() == partitions
+    assert shop.read("SELECT account_id, COUNT(*) FROM billing_records_2026_01 GROUP BY 1") == [(2, 1)]
+
+
+@only_postgresql
 def test_two_concurrent_runs_create_a_partition_once(shop):
     shop.partition()
     may = date(2026, 5, 1)
