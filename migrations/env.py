@@ -50,9 +50,10 @@ def run_offline(engine: Engine) -> None:
 
 def configured_engine() -> Engine:
     """Create the engine of BILLING_DATABASE_URL, for the `alembic` command in a checkout."""
-    from etl.config.loader import load_settings
+    from etl.config.loader import load_account
+    from etl.config.sources import read_configuration
 
-    return new_engine(load_settings().database_url)
+    return new_engine(load_account(read_configuration(None), None).database_url)
 
 
 attributes = context.config.attributes
