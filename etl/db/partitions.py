@@ -54,6 +54,8 @@ def partition_by_month(connection: Connection, today: date) -> int:
     Raises:
         DatabaseError: The copy differs from the table; nothing is changed.
     """
+    # No run may write to the table between the copy of a row and its deletion: that row would be lost.
+    connection.exec_driver_sql(f"LOCK TABLE {_TABLE} IN ACCESS EXCLUSIVE MODE")
     if is_partitioned(connection):
         for month in _months_with_rows(connection, _DEFAULT):
             _move_from_default(connection, month)
@@ -155,7 +157,6 @@ def _try_change(connection: Connection, change: Callable[[], int | None], wait: 
 
 
 def _rewrite(connection: Connection) -> None:
-    connection.exec_driver_sql(f"LOCK TABLE {_TABLE} IN ACCESS EXCLUSIVE MODE")
     grants = regrant_statements(connection, [_TABLE, *VIEWS])
     owner = connection.scalar(
         text("SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass(:name)"),

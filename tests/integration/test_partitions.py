@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 from sqlalchemy import UniqueConstraint, text
+from sqlalchemy.exc import DBAPIError
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of, token_of
 from support.sync_account import just_before, vendor_record
@@ -132,6 +133,33 @@ def test_a_month_without_a_partition_is_stored_in_the_default_partition(shop):
     assert shop.partition() == 5
     assert shop.content() == before
     assert shop.read("SELECT COUNT(*) FROM billing_records_2026_02") == [(2,)]
+
+
+@only_postgresql
+def test_moving_a_month_to_its_own_partition_keeps_what_another_run_commits_meanwhile(shop):
+    shop.partition()
+    shop.execute(
+        "CREATE TABLE kept AS SELECT * FROM billing_records_2026_02",
+        "DROP TABLE billing_records_2026_02",
+        "INSERT INTO billing_records SELECT * FROM kept",
+    )
+    committed = []
+
+    def write():
+        try:
+            shop.execute(
+                "LOCK TABLE billing_records IN ROW EXCLUSIVE MODE NOWAIT",
+                "UPDATE kept SET ordinal = 2",
+                "INSERT INTO billing_records SELECT * FROM kept",
+            )
+        except DBAPIError:
+            return  # the run waits until the month is moved
+        committed.append(2)
+
+    with just_before("DELETE FROM billing_records_default", write) as done:
+        assert shop.partition() == 5
+    assert done
+    assert shop.read("SELECT COUNT(*) FROM billing_records_2026_02") == [(2 + sum(committed),)]
 
 
 @only_postgresql
