@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from etl.date_ranges import next_month
+from etl.db.dependents import require_partitionable
 from etl.db.dialects import dialect_for
 from etl.db.regrant import regrant_statements
 from etl.db.tables import billing_records
@@ -52,7 +53,7 @@ def partition_by_month(connection: Connection, today: date) -> int:
         Number of partitions, the default one included.
 
     Raises:
-        DatabaseError: The copy differs from the table; nothing is changed.
+        DatabaseError: The copy differs from the table, or other objects depend on it; nothing is changed.
     """
     # No run may write to the table between the copy of a row and its deletion: that row would be lost.
     connection.exec_driver_sql(f"LOCK TABLE {_TABLE} IN ACCESS EXCLUSIVE MODE")
@@ -83,6 +84,8 @@ def create_months(connection: Connection, first: date, last: date) -> int:
             f"CREATE TABLE {_partition(month)} PARTITION OF {_TABLE} "
             f"FOR VALUES FROM ('{month}') TO ('{next_month(month)}')"
         )
+        # A superuser would own it otherwise, and the owner of the table could not drop it.
+        connection.exec_driver_sql(f"ALTER TABLE {_partition(month)} OWNER TO {_owner(connection)}")
         created += 1
     return created
 
@@ -157,11 +160,9 @@ def _try_change(connection: Connection, change: Callable[[], int | None], wait: 
 
 
 def _rewrite(connection: Connection) -> None:
+    require_partitionable(connection)
     grants = regrant_statements(connection, [_TABLE, *VIEWS])
-    owner = connection.scalar(
-        text("SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass(:name)"),
-        {"name": _TABLE},
-    )
+    owner = _owner(connection)
     backend = connection.dialect.name
     before = _totals(connection, _TABLE)
     index = next(iter(billing_records.indexes)).name
@@ -180,8 +181,7 @@ def _rewrite(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
     for month in _months_with_rows(connection, _OLD):
         create_months(connection, month, month)
-    for name in _partitions(connection):
-        connection.exec_driver_sql(f"ALTER TABLE {name} OWNER TO {owner}")
+    connection.exec_driver_sql(f"ALTER TABLE {_DEFAULT} OWNER TO {owner}")
     connection.exec_driver_sql(f"INSERT INTO {_TABLE} SELECT * FROM {_OLD}")  # noqa: S608 - constants
     after = _totals(connection, _TABLE)
     if after != before:
@@ -198,11 +198,17 @@ def _move_from_default(connection: Connection, month: date) -> None:
     within = f"created_at >= '{month}' AND created_at < '{end}'"
     for statement in (
         f"CREATE TABLE {name} (LIKE {_TABLE} INCLUDING ALL)",
+        f"ALTER TABLE {name} OWNER TO {_owner(connection)}",
         f"INSERT INTO {name} SELECT * FROM {_DEFAULT} WHERE {within}",  # noqa: S608 - constants and dates
         f"DELETE FROM {_DEFAULT} WHERE {within}",  # noqa: S608 - constants and dates
         f"ALTER TABLE {_TABLE} ATTACH PARTITION {name} FOR VALUES FROM ('{month}') TO ('{end}')",
     ):
         connection.exec_driver_sql(statement)
+
+
+def _owner(connection: Connection) -> str:
+    query = text("SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass(:name)")
+    return str(connection.scalar(query, {"name": _TABLE})).replace("%", "%%")
 
 
 def _totals(connection: Connection, table: str) -> tuple[int, Decimal]:

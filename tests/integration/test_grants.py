@@ -15,10 +15,12 @@ from etl.checks.privileges import require_privileges
 from etl.checks.runner import check_database
 from etl.db.engine import new_engine
 from etl.db.migrate import migrate
+from etl.db.partitions import create_partitions
 from etl.db.tables import metadata
 from etl.db.views import VIEWS
 from etl.errors import CheckFailedError
 from etl.services.erase import erase_number
+from etl.services.migrate import partition_database
 from etl.services.numbering import import_plan
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -93,6 +95,61 @@ def test_the_reader_can_read_views_that_a_migration_recreated(users, synced):
     migrate(users.engine_of("owner"))
     with users.engine_of("reader").connect() as connection:
         assert connection.scalar(text("SELECT COUNT(*) FROM billing")) > 50
+
+
+OWNERS_AND_GRANTS = """
+SELECT relname, pg_get_userbyid(relowner), CAST(reloptions AS text), obj_description(oid, 'pg_class')
+FROM pg_class WHERE relnamespace = CAST('public' AS regnamespace) AND relkind IN ('r', 'p', 'v') AND NOT relispartition
+UNION ALL SELECT proname, pg_get_userbyid(proowner), NULL, NULL FROM pg_proc WHERE proname = 'billing_asof'
+UNION ALL SELECT relname, pg_get_userbyid(grantee), privilege_type, CAST(is_grantable AS text)
+FROM pg_class CROSS JOIN aclexplode(relacl)
+WHERE relnamespace = CAST('public' AS regnamespace) AND relkind IN ('r', 'p', 'v') AND NOT relispartition
+UNION ALL SELECT attname, pg_get_userbyid(grantee), privilege_type, CAST(is_grantable AS text)
+FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid > 16384
+ORDER BY 1, 2, 3, 4
+"""
+
+
+@pytest.mark.parametrize("users", ["postgresql"], indirect=True)
+def test_a_migration_and_partitions_by_a_superuser_keep_owners_grants_and_options(users, synced):
+    reader, owner = f"{users.prefix}_reader", f"{users.prefix}_owner"
+
+    def read(query):
+        with users.admin.connect() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+    with users.admin.connect() as connection:
+        for statement in (
+            f"REVOKE SELECT ON billing FROM {reader}",
+            f"GRANT SELECT (day, amount), UPDATE (amount) ON billing TO {reader}",
+            f"GRANT SELECT ON daily_spend TO {reader} WITH GRANT OPTION",
+            f"GRANT SELECT (price) ON billing_records TO {reader} WITH GRANT OPTION",
+            "GRANT SELECT ON calendar TO PUBLIC",
+            "ALTER VIEW monthly_spend SET (security_barrier = true)",
+            "COMMENT ON VIEW freshness IS 'how 100%% of the days are'",
+        ):
+            connection.exec_driver_sql(statement)
+    before = read(OWNERS_AND_GRANTS)
+    migrate(new_engine(users.url))
+    assert read(OWNERS_AND_GRANTS) == before
+    partition_database(users.url, clock=lambda: NOW)
+    with new_engine(users.url).begin() as connection:
+        create_partitions(connection, date(2026, 5, 1), date(2026, 5, 1))
+    assert read(OWNERS_AND_GRANTS) == before
+    partitions = "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relispartition AND relkind = 'r'"
+    assert read(partitions) == [(owner,)]
+
+
+@pytest.mark.parametrize("users", ["postgresql"], indirect=True)
+def test_tables_and_views_of_a_new_revision_belong_to_the_owner_when_a_superuser_migrates(users, synced):
+    with users.admin.connect() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0009'")
+        connection.exec_driver_sql("DROP TABLE purged_corrections CASCADE")
+    migrate(new_engine(users.url))
+    with users.engine_of("owner").begin() as connection:
+        assert set(VIEWS) <= set(inspect(connection).get_view_names())
+        connection.execute(text("DROP VIEW focus_charges"))
+        connection.execute(text("DROP TABLE purged_corrections"))
 
 
 @pytest.mark.parametrize("users", ["postgresql"], indirect=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -15,7 +16,7 @@ from support.sync_account import just_before, vendor_record
 from etl.db.partitions import create_partitions, drop_month, is_partitioned
 from etl.db.tables import metadata
 from etl.db.views import VIEWS
-from etl.errors import CheckFailedError
+from etl.errors import CheckFailedError, DatabaseError
 from etl.services.migrate import partition_database
 from etl.services.purge import RetentionAge, purge_account
 from etl.services.run import RunRequest
@@ -133,6 +134,64 @@ def test_a_month_without_a_partition_is_stored_in_the_default_partition(shop):
     assert shop.partition() == 5
     assert shop.content() == before
     assert shop.read("SELECT COUNT(*) FROM billing_records_2026_02") == [(2,)]
+
+
+KEY = "account_id, created_at, phone, code_auth, ordinal"
+LOST = {
+    "row level security of billing_records": (
+        "ALTER TABLE billing_records ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE billing_records DISABLE ROW LEVEL SECURITY",
+    ),
+    "policy own on table billing_records": (
+        "CREATE POLICY own ON billing_records USING (true)",
+        "DROP POLICY own ON billing_records",
+    ),
+    "trigger own on table billing_records": (
+        "CREATE TRIGGER own BEFORE UPDATE ON billing_records EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "DROP TRIGGER own ON billing_records",
+    ),
+    "index own": ("CREATE INDEX own ON billing_records (phone)", "DROP INDEX own"),
+    "storage parameters of billing_records": (
+        "ALTER TABLE billing_records SET (autovacuum_vacuum_scale_factor = 0.01)",
+        "ALTER TABLE billing_records RESET (autovacuum_vacuum_scale_factor)",
+    ),
+    "publication own": ("CREATE PUBLICATION own FOR TABLE billing_records", "DROP PUBLICATION own"),
+    "constraint own on table billing_records": (
+        "ALTER TABLE billing_records ADD CONSTRAINT own CHECK (repeats > 0)",
+        "ALTER TABLE billing_records DROP CONSTRAINT own",
+    ),
+    "constraint own on table other": (
+        f"CREATE TABLE other (LIKE billing_records, CONSTRAINT own FOREIGN KEY ({KEY}) REFERENCES billing_records)",
+        "DROP TABLE other",
+    ),
+    "view own": ("CREATE VIEW own AS SELECT day, spend FROM daily_spend", "DROP VIEW own"),
+    "materialized view own": (
+        "CREATE MATERIALIZED VIEW own AS SELECT phone, price FROM billing_records",
+        "DROP MATERIALIZED VIEW own",
+    ),
+    "function own()": (
+        "CREATE FUNCTION own() RETURNS SETOF freshness LANGUAGE sql AS 'SELECT * FROM freshness'",
+        "DROP FUNCTION own",
+    ),
+    "rule own on view billing": (
+        "CREATE RULE own AS ON DELETE TO billing DO INSTEAD NOTHING",
+        "DROP RULE own ON billing",
+    ),
+}
+"""What the new table or view would not have, with the statements that create and drop it."""
+
+
+@only_postgresql
+def test_partitioning_refuses_to_lose_what_others_added_and_names_it(shop):
+    before = shop.content()
+    for name, (create, drop) in LOST.items():
+        shop.execute(create)
+        with pytest.raises(DatabaseError, match=rf"added to them: [^;,]*{re.escape(name)}[^;,]*; nothing was changed"):
+            shop.partition()
+        assert shop.partitions() == []
+        shop.execute(drop)
+    assert shop.content() == before
+    assert shop.partition() == 5
 
 
 @only_postgresql

@@ -201,6 +201,23 @@ class DatabaseDialect(Protocol):
             functions: Names of functions, with the view whose rows each returns; that is their mark.
         """
 
+    def read_dependents(
+        self,
+        connection: Connection,
+        names: Collection[str],
+        own: Collection[str],
+        columns: Collection[str] | None = None,
+    ) -> Iterable[str]:
+        """Describe the objects that are lost when relations are dropped, or that prevent it.
+
+        Args:
+            connection: Connection to read with.
+            names: Names of our tables, views and functions.
+            own: Names of our own objects that depend on them.
+            columns: Only what depends on columns with these names; None for everything.
+        """
+        return ()
+
     def require_utf8(self, connection: Connection) -> None:
         """Require a database that can store every text.
 
