@@ -5,7 +5,7 @@ They are found before anything is changed: SQLite and MariaDB drop a trigger or 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from sqlalchemy import Connection
@@ -20,6 +20,28 @@ _OF_RECORDS: Final = (f"pk_{billing_records.name}", *(str(index.name) for index 
 """Names of the constraints and indexes of the charges."""
 
 
+def require_no_dependents(
+    connection: Connection, replaced: Collection[str], altered: Mapping[str, Collection[str]]
+) -> None:
+    """Require that a migration can drop the views and change tables without a loss.
+
+    Args:
+        connection: Connection to read with.
+        replaced: Names of the tables that it drops and creates again.
+        altered: Names of the columns whose type it changes, by table.
+
+    Raises:
+        DatabaseError: Other objects depend on them; nothing is changed.
+    """
+    dialect = dialect_for(connection.dialect.name)
+    ours = [f"{kind}_{table}_account_id" for table in replaced for kind in ("ix", "uq")]
+    own = (*_RECREATED, *_OF_RECORDS, *ours)
+    dependents = list(dialect.read_dependents(connection, (*_RECREATED, *replaced), own))
+    for table, columns in altered.items():
+        dependents += dialect.read_column_dependents(connection, table, columns, own)
+    _refuse(dependents, "migrate")
+
+
 def require_partitionable(connection: Connection) -> None:
     """Require that the table of charges and the views can be created again without a loss.
 
@@ -27,11 +49,8 @@ def require_partitionable(connection: Connection) -> None:
         DatabaseError: Other objects depend on them; nothing is changed.
     """
     names = (billing_records.name, *_RECREATED)
-    _refuse(_dependents(connection, names, (*names, *_OF_RECORDS)), "migrate --partition-by-month")
-
-
-def _dependents(connection: Connection, names: Collection[str], own: Collection[str]) -> Iterable[str]:
-    return dialect_for(connection.dialect.name).read_dependents(connection, names, own)
+    dialect = dialect_for(connection.dialect.name)
+    _refuse(dialect.read_dependents(connection, names, (*names, *_OF_RECORDS)), "migrate --partition-by-month")
 
 
 def _refuse(dependents: Iterable[str], command: str) -> None:

@@ -15,9 +15,10 @@ from support.schema_catalog import describe_schema
 
 from etl.db.dialects.expressions import expressions_for
 from etl.db.engine import new_engine
-from etl.db.migrate import alembic_config, ensure_current, has_current_schema
+from etl.db.migrate import alembic_config, ensure_current, has_current_schema, migrate, schema_revision
 from etl.db.tables import SCHEMA_REVISION, metadata
 from etl.db.views import VIEWS
+from etl.errors import DatabaseError
 
 pytestmark = pytest.mark.empty_database
 
@@ -281,3 +282,86 @@ def test_ids_continue_after_those_that_other_tables_name(database_url):
         stored = {table: connection.exec_driver_sql(f"SELECT MAX(id) FROM {table}").scalar() for table in last}
     assert last == stored | {"sync_runs": 90, "restatements": 70}
     assert len(last) == 5
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "mariadb"], indirect=True)
+@pytest.mark.parametrize("revision", ["0006", "0010"])
+def test_a_migration_keeps_views_of_others_on_our_tables_and_views(database_url, revision):
+    engine = new_engine(database_url)
+    make(engine, revision)
+    queries = {
+        "own_days": "SELECT day, records FROM synced_days",
+        "own_records": "SELECT phone, price FROM billing_records",
+        "own_runs": "SELECT id, command FROM sync_runs",
+        "own_own": "SELECT phone FROM own_records",
+        "own_accounts": "SELECT account, last_synced_date FROM freshness",
+    }
+    with engine.begin() as connection:
+        # A view of ours as an older version made it.
+        connection.exec_driver_sql(
+            "CREATE VIEW freshness AS SELECT a.label AS account, s.last_synced_date, NULL AS last_success_at,"
+            " 0 AS hours_behind, 0 AS open_days, 0 AS suspect_days"
+            " FROM accounts a LEFT JOIN sync_state s ON s.account_id = a.id"
+        )
+        for name, query in queries.items():
+            connection.exec_driver_sql(f"CREATE VIEW {name} AS {query}")
+    ensure_current(engine)
+    with engine.connect() as connection:
+        assert has_current_schema(connection)
+        for name, query in queries.items():
+            rows = [
+                sorted(map(repr, connection.exec_driver_sql(each).all())) for each in (f"SELECT * FROM {name}", query)
+            ]
+            assert rows[0] == rows[1] != [], name
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_migration_names_the_views_of_others_on_postgresql_and_changes_nothing(database_url):
+    engine = new_engine(database_url)
+    make(engine, "0006")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE VIEW own_prices AS SELECT price, created_at FROM billing_records")
+        connection.exec_driver_sql("CREATE MATERIALIZED VIEW own_phones AS SELECT phone FROM billing_records")
+    with pytest.raises(DatabaseError, match="added to them: materialized view own_phones; nothing was changed"):
+        ensure_current(engine)
+    with engine.begin() as connection:
+        assert schema_revision(connection) == "0006"
+        connection.exec_driver_sql("DROP MATERIALIZED VIEW own_phones")
+    ensure_current(engine)
+    with engine.begin() as connection:
+        assert len(connection.exec_driver_sql("SELECT * FROM own_prices").all()) == 4
+        connection.exec_driver_sql("CREATE VIEW own_days AS SELECT day FROM daily_spend")
+        before = describe_schema(connection)
+    with pytest.raises(DatabaseError, match=r"added to them: view own_days; .* run billing-etl migrate,"):
+        migrate(engine)
+    with engine.connect() as connection:
+        assert describe_schema(connection) == before
+
+
+def test_a_migration_names_triggers_and_indexes_of_others_that_would_be_lost(database_url):
+    engine = new_engine(database_url)
+    make(engine, "0006")
+    backend = engine.dialect.name
+    table = "billing_records"
+    trigger = {
+        "sqlite": f"CREATE TRIGGER own AFTER INSERT ON {table} BEGIN SELECT 1; END",
+        "mariadb": f"CREATE TRIGGER own BEFORE INSERT ON {table} FOR EACH ROW SET @own = 1",
+        "postgresql": f"CREATE TRIGGER own BEFORE UPDATE OF phone ON {table}"
+        " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    }[backend]
+    objects = {f"trigger own on (table )?{table}": (trigger, "DROP TRIGGER own")}
+    if backend == "postgresql":
+        objects = {name: (create, f"{drop} ON {table}") for name, (create, drop) in objects.items()}
+    else:
+        drop = "DROP INDEX own" if backend == "sqlite" else f"DROP INDEX own ON {table}"
+        objects[f"index own on {table}"] = (f"CREATE INDEX own ON {table} (price)", drop)
+    for name, (create, drop) in objects.items():
+        with engine.begin() as connection:
+            connection.exec_driver_sql(create)
+            before = describe_schema(connection)
+        with pytest.raises(DatabaseError, match=f"added to them: {name}; nothing was changed"):
+            ensure_current(engine)
+        with engine.begin() as connection:
+            assert describe_schema(connection) == before
+            connection.exec_driver_sql(drop)
+    ensure_current(engine)

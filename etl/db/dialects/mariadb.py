@@ -36,6 +36,7 @@ from etl.db.dialects.health import (
     require_writable_server,
 )
 from etl.db.dialects.lock_session import lock_digest, open_lock_session
+from etl.db.dialects.mariadb_dependents import read_mariadb_dependents
 from etl.db.dialects.mariadb_failures import find_mariadb_cause, mariadb_parameters
 from etl.db.dialects.protocol import (
     ColumnTypes,
@@ -172,6 +173,9 @@ class MariadbDialect(DatabaseDialect):
         for name, kind, marked in found:
             columns_found = frozenset(columns_by_table.get(name, ()))
             yield Relation(name, _KINDS.get(kind, kind.lower()), columns_found, bool(marked))
+
+    def read_dependents(self, connection: Connection, names: Collection[str], own: Collection[str]) -> Iterable[str]:
+        return read_mariadb_dependents(connection, names, own)
 
     def server_name(self, connection: Connection) -> str:
         return self.title if connection.dialect.is_mariadb else "MySQL"  # type: ignore[attr-defined]  # of this dialect

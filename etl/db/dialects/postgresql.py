@@ -21,7 +21,7 @@ from etl.db.dialects.health import (
     require_writable_server,
 )
 from etl.db.dialects.lock_session import lock_digest, open_lock_session
-from etl.db.dialects.postgresql_dependents import read_dependents
+from etl.db.dialects.postgresql_dependents import read_postgresql_dependents
 from etl.db.dialects.postgresql_failures import find_postgresql_cause, postgresql_parameters
 from etl.db.dialects.protocol import (
     ColumnTypes,
@@ -157,14 +157,13 @@ class PostgresqlDialect(DatabaseDialect):
         for name, view in connection.execute(returned):
             yield Relation(name, "function", marked=view == functions[name])
 
-    def read_dependents(
-        self,
-        connection: Connection,
-        names: Collection[str],
-        own: Collection[str],
-        columns: Collection[str] | None = None,
+    def read_dependents(self, connection: Connection, names: Collection[str], own: Collection[str]) -> Iterable[str]:
+        return read_postgresql_dependents(connection, names, own)
+
+    def read_column_dependents(
+        self, connection: Connection, table: str, columns: Collection[str], own: Collection[str]
     ) -> Iterable[str]:
-        return read_dependents(connection, names, own, columns)
+        return read_postgresql_dependents(connection, [table], own, columns)
 
     def require_utf8(self, connection: Connection) -> None:
         encoding = connection.scalar(text("SELECT current_setting('server_encoding')"))

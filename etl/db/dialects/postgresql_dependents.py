@@ -39,7 +39,9 @@ WHERE d.deptype IN ('n', 'a') AND d.classid <> CAST('pg_attrdef' AS regclass)
       = CAST(quote_ident(current_schema()) AS regnamespace)
     AND COALESCE(v.relname, c.relname, k.conname, p.proname) = ANY(CAST(:own AS text[]))
   ) IS NOT TRUE
-  AND (CAST(:columns AS text[]) IS NULL OR a.attname = ANY(CAST(:columns AS text[])) AND c.oid IS NULL)
+  -- Indexes and constraints of the table itself follow its columns.
+  AND (CAST(:columns AS text[]) IS NULL OR a.attname = ANY(CAST(:columns AS text[])) AND c.oid IS NULL
+    AND (k.oid IS NULL OR k.conrelid <> d.refobjid))
 UNION
 SELECT 'row level security of ' || relname FROM ours WHERE row_security AND CAST(:columns AS text[]) IS NULL
 UNION
@@ -49,7 +51,7 @@ ORDER BY 1
 """)  # noqa: S608 - constants
 
 
-def read_dependents(
+def read_postgresql_dependents(
     connection: Connection, names: Collection[str], own: Collection[str], columns: Collection[str] | None = None
 ) -> list[str]:
     """Describe the objects that depend on relations and functions with these names.
@@ -58,7 +60,7 @@ def read_dependents(
         connection: Connection to read with.
         names: Names of tables, views and functions of the current schema.
         own: Names of our own views, functions, indexes and constraints, which are left out.
-        columns: Only what depends on columns with these names, except indexes; None for everything.
+        columns: Only what prevents a change of columns with these names; None for everything.
     """
     given = {"names": list(names), "own": list(own), "columns": None if columns is None else list(columns)}
     return list(connection.scalars(_DEPENDENTS, given))

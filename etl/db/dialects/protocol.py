@@ -201,20 +201,26 @@ class DatabaseDialect(Protocol):
             functions: Names of functions, with the view whose rows each returns; that is their mark.
         """
 
-    def read_dependents(
-        self,
-        connection: Connection,
-        names: Collection[str],
-        own: Collection[str],
-        columns: Collection[str] | None = None,
-    ) -> Iterable[str]:
+    def read_dependents(self, connection: Connection, names: Collection[str], own: Collection[str]) -> Iterable[str]:
         """Describe the objects that are lost when relations are dropped, or that prevent it.
 
         Args:
             connection: Connection to read with.
             names: Names of our tables, views and functions.
             own: Names of our own objects that depend on them.
-            columns: Only what depends on columns with these names; None for everything.
+        """
+        return ()
+
+    def read_column_dependents(
+        self, connection: Connection, table: str, columns: Collection[str], own: Collection[str]
+    ) -> Iterable[str]:
+        """Describe the objects that prevent a change of the type of columns; none where nothing does.
+
+        Args:
+            connection: Connection to read with.
+            table: Name of our table.
+            columns: Names of its columns.
+            own: Names of our own objects that depend on it.
         """
         return ()
 

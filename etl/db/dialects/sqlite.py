@@ -248,6 +248,14 @@ class SqliteDialect(DatabaseDialect):
                     columns = set()
             yield Relation(name, kind, frozenset(columns), f"pk_{name}" in sql if sql else False)
 
+    def read_dependents(self, connection: Connection, names: Collection[str], own: Collection[str]) -> Iterable[str]:
+        query = text(
+            "SELECT type || ' ' || name || ' on ' || tbl_name FROM sqlite_master "
+            "WHERE type IN ('index', 'trigger') AND sql IS NOT NULL AND lower(tbl_name) IN :names "
+            "AND lower(name) NOT IN :own ORDER BY 1"
+        ).bindparams(bindparam("names", expanding=True), bindparam("own", expanding=True))
+        return connection.scalars(query, {"names": list(names), "own": list(own)}).all()
+
     def insert_rows(self, connection: Connection, target: str, shared: tuple[Any, ...], columns: ColumnValues) -> None:
         width = len(columns)
         shared_marks = [f"?{position}" for position in range(1, len(shared) + 1)]
