@@ -104,9 +104,8 @@ def _diff_key(diff: DayDiff, listed: list[CountedRecord], rows: list[StoredRow])
         if not same:
             unmatched.append(CountedRecord(record, repeats))
             continue
-        for row in same:
+        for row in _distribute_repeats(diff, record, repeats, same):
             current.remove(row)
-        _distribute_repeats(diff, record, repeats, same)
     for record, repeats in unmatched:
         if current:
             diff.updates.append(RowUpdate(current.pop(0), record, repeats))
@@ -120,7 +119,8 @@ def _diff_key(diff: DayDiff, listed: list[CountedRecord], rows: list[StoredRow])
     diff.withdrawals.extend(current)
 
 
-def _distribute_repeats(diff: DayDiff, record: Record, repeats: int, rows: list[StoredRow]) -> None:
+def _distribute_repeats(diff: DayDiff, record: Record, repeats: int, rows: list[StoredRow]) -> Iterator[StoredRow]:
+    """Add the updates of the rows with the content of a record to the diff, and yield those that have repeats of it."""
     # Several rows have the same content only after an erasure.
     for row in rows:
         times = repeats if row is rows[-1] else min(repeats, row.repeats)
@@ -129,8 +129,8 @@ def _distribute_repeats(diff: DayDiff, record: Record, repeats: int, rows: list[
             diff.unchanged += 1
         elif times:
             diff.updates.append(RowUpdate(row, record, times))
-        else:
-            diff.withdrawals.append(row)
+        if times:
+            yield row
 
 
 def fill_missing_fields(

@@ -45,7 +45,7 @@ def anonymous(one: Record) -> Record:
 
 def forget(rows, phone="+79243555100"):
     """The rows after an erasure: each gets its own ordinal."""
-    ordinals: Counter[str] = Counter()
+    ordinals = Counter(row.record.created_at for row in rows if row.record.phone == ERASED)
 
     def of(row):
         if row.record.phone != phone:
@@ -65,6 +65,28 @@ def plan(listed, rows, lacking=NOTHING):
         reduced = diff_day(DAY, apply_erasures(unequal.listed, unequal.stored, lacking), unequal.stored)
         assert replace(reduced, unchanged=reduced.unchanged + unequal.unchanged) == change
     return change
+
+
+def written(rows, change):
+    """The rows after a change is written."""
+    after = {row.key: row for row in rows}
+    for update in change.updates:
+        after[update.row.key] = update.row._replace(record=update.record, repeats=update.repeats, withdrawn=False)
+    for row in change.withdrawals:
+        after[row.key] = row._replace(withdrawn=True)
+    for insert in change.inserts:
+        row = StoredRow(insert.record, insert.ordinal, insert.repeats, withdrawn=False)
+        assert row.key not in after
+        after[row.key] = row
+    return list(after.values())
+
+
+def current(rows):
+    return Counter({row: row.repeats for row in rows if not row.withdrawn})
+
+
+def phones(rows):
+    return {row.record.phone for row in rows}
 
 
 def test_a_day_without_an_erased_row_is_unchanged():
@@ -118,6 +140,51 @@ def test_one_of_two_equal_erased_rows_is_withdrawn_with_one_of_the_records():
     rows = forget(stored_of(listed))
     change = plan(listed[:1], rows)
     assert (change.unchanged, change.withdrawals, change.updates) == (1, [rows[1]], [])
+
+
+def test_a_correction_of_one_of_two_equal_erased_records_stays_erased():
+    rows = forget(stored_of([CALL, CALL]))
+    corrected = CALL._replace(price=Decimal("7.500000"), status=0)
+    after = written(rows, plan([CALL, corrected], rows))
+    assert {(row.record, row.repeats) for row in current(after)} == {(anonymous(CALL), 1), (anonymous(corrected), 1)}
+    assert not plan([CALL, corrected], after)
+
+
+def test_a_late_record_of_an_erased_key_leaves_the_erased_records_erased():
+    rows = forget(stored_of([CALL, CALL, STRANGER]))
+    after = written(rows, plan([CALL, CALL, MESSAGE, STRANGER], rows))
+    assert {(row.record, row.repeats) for row in after} == {(anonymous(CALL), 2), (MESSAGE, 1), (STRANGER, 1)}
+    assert not plan([CALL, CALL, MESSAGE, STRANGER], after)
+    corrected = CALL._replace(price=Decimal("7.500000"))
+    after = written(after, plan([CALL, corrected, MESSAGE, STRANGER], after))
+    assert [row.record for row in after if row.record.phone == CALL.phone] == [MESSAGE]
+
+
+def test_a_correction_to_the_content_of_an_erased_record_keeps_its_own_row():
+    rows = forget(stored_of([CALL, STRANGER._replace(price=Decimal(3))]))
+    (update,) = plan([CALL, STRANGER], rows).updates
+    assert (update.row, update.record) == (rows[1], STRANGER)
+
+
+def test_more_repeats_of_a_row_in_clear_do_not_go_to_an_equal_erased_row():
+    rows = forget(stored_of([CALL, STRANGER]))
+    assert plan([CALL, STRANGER, STRANGER], rows).updates == [RowUpdate(rows[1], STRANGER, 2)]
+
+
+def test_the_phone_and_code_of_an_erased_record_are_erased_before_new_ones():
+    rows = forget(stored_of([CALL, CALL]))
+    corrected, late = CALL._replace(price=Decimal(7)), record("", "9")
+    change = plan([CALL, corrected, late], rows)
+    assert {insert.record for insert in change.inserts} == {anonymous(corrected), late}
+
+
+def test_a_correction_of_one_of_two_equal_erased_rows_is_no_withdrawal():
+    listed = [CALL, CALL._replace(code_auth="9999")]
+    rows = forget(stored_of(listed))
+    corrected = listed[1]._replace(price=Decimal(7))
+    change = plan([CALL, corrected], rows)
+    assert (change.unchanged, change.withdrawals, list(change.inserts)) == (1, [], [])
+    assert change.updates == [RowUpdate(rows[1], anonymous(corrected), 1)]
 
 
 def test_a_record_keeps_its_own_row_rather_than_an_erased_one():
@@ -174,24 +241,60 @@ def test_an_erasure_leaves_nothing_to_write_for_any_day(listed, lacking):
     assert not plan(seen, rows, lacking)
 
 
+PERSON = "+79243555100"
+ONE_SECOND = RECORDS.map(lambda one: one._replace(created_at=SECOND))
+LACKING = st.sampled_from([NOTHING, frozenset({"status"}), frozenset({"status_info"})])
+
+
+@st.composite
+def histories(draw):
+    """The answers of a vendor who corrects, withdraws, repeats and adds records of one second."""
+    listing = draw(st.lists(ONE_SECOND, max_size=6))
+    answers = [listing]
+    for _ in range(draw(st.integers(1, 4))):
+        kept = [one for one in listing if draw(st.integers(0, 4))]
+        other = draw(st.lists(ONE_SECOND, max_size=len(kept)))
+        corrected = [one._replace(status=new.status, price=new.price) for one, new in zip(kept, other, strict=False)]
+        repeated = draw(st.lists(st.sampled_from(kept), max_size=2)) if kept else []
+        listing = [*corrected, *kept[len(corrected) :], *repeated, *draw(st.lists(ONE_SECOND, max_size=2))]
+        answers.append(listing)
+    return answers
+
+
 @calm
-@given(st.lists(RECORDS, max_size=8), st.lists(RECORDS, max_size=8))
-def test_amounts_equal_the_vendors_after_an_erasure_and_any_change(first, then):
-    rows = forget(stored_of(first))
-    change = plan(then, rows)
-    after = {row.key: row for row in rows}
-    for update in change.updates:
-        after[update.row.key] = update.row._replace(record=update.record, repeats=update.repeats)
-    for row in change.withdrawals:
-        after[row.key] = row._replace(repeats=0)
-    current = [*after.values(), *change.inserts]
-    by_second = Counter()
-    for one in current:
-        by_second[one.record.created_at, one.record.status, one.record.price] += one.repeats
-    assert +by_second == Counter((record.created_at, record.status, record.price) for record in then)
-    assert {row.record for row in current if row.record.phone == ERASED} <= {
-        anonymous(row.record) for row in current if row.record.phone == ERASED
-    }
+@given(histories(), st.lists(st.sampled_from(["", PERSON, "+79990001122"])), LACKING)
+def test_rows_equal_each_answer_and_the_same_answer_again_changes_nothing(answers, erased, lacking):
+    rows = stored_of(answers[0])
+    for answer in answers:
+        rows = written(rows, plan(answer, rows))
+        amounts = Counter()
+        for row, repeats in current(rows).items():
+            amounts[row.record.status, row.record.price] += repeats
+        assert amounts == Counter((one.status, one.price) for one in answer)
+        in_clear = Counter()
+        for row, repeats in current(rows).items():
+            if row.record.phone != ERASED:
+                in_clear[row.record] += repeats
+        assert in_clear <= Counter(answer)
+        seen = [one._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking}) for one in answer]
+        assert not plan(answer, rows)
+        assert not plan(seen, rows, lacking)
+        if erased:
+            rows = forget(rows, erased.pop())
+            assert not plan(answer, rows)
+            assert not plan(seen, rows, lacking)
+
+
+@calm
+@given(st.lists(ONE_SECOND, max_size=8), st.lists(st.lists(ONE_SECOND, max_size=8), max_size=3))
+def test_corrections_and_withdrawals_of_an_erased_person_restore_no_phone(first, corrections):
+    rows, listing = forget(stored_of(first)), first
+    for answer in corrections:
+        own = [one for one in listing if one.phone == PERSON]
+        own = [one._replace(status=new.status, price=new.price) for one, new in zip(own, answer, strict=False)]
+        listing = [*(one for one in listing if one.phone != PERSON), *own]
+        rows = written(rows, plan(listing, rows))
+        assert PERSON not in phones(rows)
 
 
 def test_a_listing_keeps_the_order_of_its_keys():
