@@ -109,8 +109,11 @@ class WindowWriter:
         changed, inserted = self._write_rows(comparison, day_folds(data, snapshot.day))
         closes = snapshot.day < self.policy.today and snapshot.day not in data.incomplete_days
         totals: WrittenDay | None = None
-        if entry is None or not entry.matches(snapshot) or comparison.wrong_totals:
-            if comparison.wrong_totals:  # the rows may be right but for their channel
+        is_listed_anew = entry is None or not entry.matches(snapshot)
+        # Rows that another program changed may have been classified and added up since.
+        is_repair = comparison.wrong_totals or (bool(comparison.rows) and not is_listed_anew)
+        if is_listed_anew or is_repair:
+            if is_repair:  # the rows may be right but for their channel
                 records = snapshot.totals.records
                 classify_day(self.connection, self.run.account_id, snapshot.day, records, self.channels, self.now)
             totals = WrittenDay(snapshot.day, snapshot.totals, snapshot.hours, inserted)

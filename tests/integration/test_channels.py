@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, select, text, update
+from sqlalchemy import Engine, delete, event, select, text, update
 from support.engines import open_engine
 from support.run_helpers import settings_of
 
@@ -276,6 +276,15 @@ def test_a_channel_changed_by_another_program_is_repaired_by_backfill(shop):
         connection.execute(update(billing_records).where(billing_records.c.price == Decimal("3.25")).values(channel=1))
     assert shop.channels() != BY_DEFAULT
     assert [(found.day, found.wrong_totals) for found in shop.differences()] == [(date(2026, 3, 2), True)]
+    shop.sync("backfill", date(2026, 3, 2), date(2026, 3, 2))
+    assert shop.differences() == []
+    assert shop.channels() == BY_DEFAULT
+
+
+def test_channels_are_repaired_with_the_rows_of_their_day(shop):
+    with shop.engine.begin() as connection:
+        connection.execute(update(billing_records).where(billing_records.c.price == Decimal("3.25")).values(channel=1))
+        connection.execute(delete(billing_records).where(billing_records.c.price == Decimal("0.1")))
     shop.sync("backfill", date(2026, 3, 2), date(2026, 3, 2))
     assert shop.differences() == []
     assert shop.channels() == BY_DEFAULT

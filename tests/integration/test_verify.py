@@ -6,6 +6,7 @@ import weakref
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,6 +23,7 @@ from etl.load.policy import LoadPolicy
 from etl.model import Record, WindowData, single_slice_day
 from etl.run_counts import RecordChange
 from etl.services.context import build_load_policy, open_client, open_source
+from etl.services.numbering import import_plan
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 from etl.services.verify import DayDifference, complete_range, plan_verify, verify_windows
@@ -29,6 +31,7 @@ from etl.services.verify import DayDifference, complete_range, plan_verify, veri
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 EIGHTH, NINTH, TENTH = (date(2026, 3, day) for day in (8, 9, 10))
+PLAN = Path(__file__).parents[1] / "data" / "numbering" / "DEF-9xx.csv"
 
 
 class Records(list):
@@ -170,6 +173,31 @@ def test_totals_that_differ_from_the_rows_are_found_and_repaired(audit, damage):
         assert connection.execute(query).all() == [(10, 2, 2), (11, 1, 1)]
         query = text("SELECT records, delivered FROM operator_totals WHERE day = '2026-03-09'")
         assert connection.execute(query).all() == [(3, 3)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE hourly_totals SET spend = '7.000000' WHERE day = '2026-03-09' AND hour = 11",
+        "DELETE FROM operator_totals WHERE day = '2026-03-09'",
+        "DELETE FROM channel_totals WHERE day = '2026-03-09'",
+    ],
+)
+@pytest.mark.parametrize(
+    "rows", ["DELETE FROM billing_records", "UPDATE billing_records SET price = '9.000000', withdrawn_at = NULL"]
+)
+def test_rows_and_totals_of_a_day_are_repaired_together(audit, rows, damage):
+    audit.execute(f"{rows} WHERE created_at = '2026-03-09 11:00:00'")
+    audit.execute(damage)
+    audit.run("backfill", EIGHTH, TENTH)
+    assert audit.verify() == []
+
+
+def test_totals_by_operator_of_changed_rows_are_repaired_with_the_rows(audit):
+    audit.execute("UPDATE billing_records SET phone = '+79000000001' WHERE created_at = '2026-03-09 11:00:00'")
+    import_plan(audit.settings, [PLAN], clock=lambda: MORNING)
+    audit.run("backfill", EIGHTH, TENTH)
+    assert audit.verify() == []
 
 
 @pytest.mark.parametrize("source", ["json", "csv"])
