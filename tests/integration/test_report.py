@@ -25,7 +25,14 @@ from support.totals_of_rows import write_totals_of_rows
 from etl.db.accounts import account_ids
 from etl.db.engine import new_engine, read_connection
 from etl.db.migrate import ensure_current
-from etl.db.tables import accounts, balance_snapshots, balance_top_ups, numbering_ranges
+from etl.db.tables import (
+    accounts,
+    balance_snapshots,
+    balance_top_ups,
+    hourly_totals,
+    numbering_ranges,
+    operator_totals,
+)
 from etl.errors import ConfigError, DatabaseError
 from etl.reports.charts.catalog import all_charts
 from etl.reports.charts.queries import QUERIES, build_query
@@ -381,6 +388,22 @@ def test_a_single_day_and_an_unknown_operator_are_in_text_and_tables(on_sqlite):
     drawn = [attributes["id"] for tag, attributes in seen.elements if attributes.get("class") == "picture"]
     assert drawn == ["spend_by_channel", "weekday_and_hour", "freshness"]
     assert len([tag for tag, attributes in seen.elements if tag == "details" and "open" in attributes]) == 3
+
+
+def test_the_page_states_that_totals_of_days_with_records_are_missing(on_sqlite):
+    with on_sqlite.engine.begin() as connection:
+        connection.execute(operator_totals.delete())
+        connection.execute(hourly_totals.delete())
+    try:
+        seen = Page(on_sqlite.report()[1])
+    finally:
+        with on_sqlite.engine.begin() as connection:
+            for number in account_ids(connection):
+                write_totals_of_rows(connection, number)
+    assert seen.text.count("The totals of these days are missing. billing-etl backfill of the days writes them.") == 2
+    drawn = [attributes["id"] for tag, attributes in seen.elements if attributes.get("class") == "picture"]
+    assert "spend_by_day" in drawn
+    assert not {"operators", "weekday_and_hour"} & set(drawn)
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ EmptyReason = Literal[
     "no complete day",
     "no months",
     "not classified",
+    "no totals",
 ]
 _NO_ROWS: Final[dict[str, EmptyReason]] = {
     "calendar": "never fetched",
@@ -48,9 +49,11 @@ _NO_ROWS: Final[dict[str, EmptyReason]] = {
     "restatements": "no restatements",
     "months": "no months",
     "channels": "not classified",
+    "operators": "no totals",
+    "hours": "no totals",
     "freshness": "never fetched",
 }
-"""Reasons for a query without rows; the other queries have rows wherever there are charges."""
+"""Reasons for a query without rows; `days`, the other one, has rows wherever there are charges."""
 
 
 @dataclass(frozen=True, slots=True)
