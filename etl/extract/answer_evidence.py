@@ -190,6 +190,12 @@ class AnswerEvidence:
         is_likely = MIN_LIMIT <= largest < MAX_DAILY_LIMIT and len(found) >= MIN_DAYS_OF_A_SIZE
         return found if is_likely else frozenset()
 
+    def most_listed_within(self, days: DateRange) -> int:
+        """The most records of these days in one answer, unreadable ones with a readable time included."""
+        with self._lock:
+            answers = {key: answer for day in days.days() for key, answer in self._by_day[day].items()}
+        return max((sum(answer.counts.get(day, 0) for day in days.days()) for answer in answers.values()), default=0)
+
     def first_covered_day(self, export: ReadStats) -> date | None:
         """The first day of the requests whose answers begin with the first record of an export, and have another size.
 

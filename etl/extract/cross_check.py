@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import date
 
-from etl.date_ranges import DateRange, split_into_windows
+from etl.date_ranges import ONE_DAY, DateRange, split_into_windows
 from etl.errors import RequestRejected, VendorError
 from etl.extract.answer_evidence import MIN_DAYS_OF_A_SIZE, MIN_SHORTFALL
 from etl.extract.completeness import contains_all, count_missing
@@ -106,13 +106,16 @@ class CrossCheck:
         contradictory = {day for day in to_check if self._is_contradictory(day, json_days, csv_days)}
         json_days = json_days.with_unresolved(contradictory, "JSON and the CSV export each lack records of the other")
         preferred = {day for day in to_check & csv_days.days.keys() if self._csv_is_better(day, json_days, csv_days)}
-        if preferred:
-            days = ", ".join(map(str, split_into_windows(None, preferred, size=len(window))))
-            log.warning("%s: JSON has fewer records than the CSV export, which is used for %s", window, days)
+        _warn_of_use(window, json_days, preferred)
+        is_unusable = self._is_unusable(json_days, csv_days, preferred)
         json_days = json_days.without(preferred)
         json_days = replace(
             json_days,
-            rejected=tuple(item for item in json_days.rejected if item.day not in preferred),
+            rejected=tuple(
+                item
+                for item in json_days.rejected
+                if item.day not in preferred and not (is_unusable and item.day is None)
+            ),
             unresolved={
                 day: f"JSON: {reason}; CSV: {csv_days.unresolved.get(day, 'records are missing')}"
                 for day, reason in json_days.unresolved.items()
@@ -123,6 +126,23 @@ class CrossCheck:
             unreadable=json_days.unreadable & csv_days.unreadable,
         )
         return combine(window, [json_days, csv_days.only(preferred)]) if preferred else json_days
+
+    def _is_unusable(self, json_days: SourceDays, csv_days: SourceDays, preferred: Collection[date]) -> bool:
+        """Whether JSON lists no readable record of the window, and the export has all of its days.
+
+        JSON's records of an unknown day are then those of the export, unless there are more of them than the export
+        lists around the requested days: then some may be missing from it.
+        """
+        if any(json_days.days.values()) or any(json_days.seen_records.values()):
+            return False
+        others = (json_days.days | json_days.unresolved).keys() - preferred
+        if any(day in json_days.unresolved or csv_days.days.get(day) is None or csv_days.days[day] for day in others):
+            return False
+        undated = sum(item.day is None for item in json_days.rejected)
+        requested = json_days.requested
+        # The sources may cut days in different time zones (assumed).
+        around = DateRange(requested.first - ONE_DAY, requested.last + ONE_DAY)
+        return undated <= self._csv_answers.most_listed_within(around)
 
     def _days_beside_hidden(self, json_days: SourceDays) -> frozenset[date]:
         """The nearest days with records before and after those that JSON hides: it may show a part of them."""
@@ -213,3 +233,19 @@ class CrossCheck:
         excess = count_missing(json_records, records) if is_uncertain else len(records) - len(json_records)
         unreadable = sum(item.day == day for item in json_days.rejected)
         return excess > unreadable and not self._csv_supersedes(day, json_days, csv_days)
+
+
+def _warn_of_use(window: DateRange, json_days: SourceDays, preferred: Collection[date]) -> None:
+    """Log for which days the export is used in place of JSON, and why."""
+    unreadable = json_days.unreadable.intersection(preferred)
+    shorter = set(preferred) - unreadable
+    if unreadable:
+        reason = json_days.unresolved[min(unreadable)]
+        log.warning("%s: JSON: %s; the CSV export is used for %s", window, reason, _describe(window, unreadable))
+    if shorter:
+        days = _describe(window, shorter)
+        log.warning("%s: JSON has fewer records than the CSV export, which is used for %s", window, days)
+
+
+def _describe(window: DateRange, days: Collection[date]) -> str:
+    return ", ".join(map(str, split_into_windows(None, days, size=len(window))))

@@ -82,6 +82,22 @@ def test_a_partial_answer_with_an_error_is_retried_and_then_replaced_by_the_expo
     assert (report.exit_code, report.counts.new, [*report.sources]) == (0, 3, [source])
 
 
+def test_an_unreadable_answer_leaves_no_rejected_records_where_the_export_is_whole(sqlite_url, sandbox):
+    records = [charge(f"2026-03-09T10:00:0{number}") for number in range(6)]
+    sandbox.dataset.replace(records)
+    epoch = [record | {"created_at": 1_773_039_600 + number} for number, record in enumerate(records)]
+    body = json.dumps({"success": True, "data": epoch}, default=float)
+    sandbox.faults.add("status", action="post_billing_data", status=200, body=body, times=None)
+    sandbox.faults.add("status", action="get_billing_csv", status=503, times=3)
+    assert sync(sqlite_url, sandbox).exit_code == 69
+    for _ in range(2):
+        report = sync(sqlite_url, sandbox)
+        assert (report.exit_code, report.counts.rejected, report.watermark) == (0, set(), DAY)
+        with new_engine(sqlite_url).connect() as connection:
+            counts = "SELECT (SELECT COUNT(*) FROM billing), (SELECT COUNT(*) FROM rejected_records)"
+            assert connection.execute(text(counts)).one() == (6, 0)
+
+
 def records_alive_after_each_window(url, fault: str | None) -> list[int]:
     """Run with the garbage collector off, so that records in a reference cycle stay."""
     first = DAY - timedelta(days=7)

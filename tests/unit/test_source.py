@@ -760,6 +760,69 @@ def test_an_answer_with_only_unreadable_records_completes_none_of_their_days(sou
     assert all("can be read" in reason for reason in batch.unresolved_days.values())
 
 
+UNKNOWN_TIMES = [lambda moment: f"{moment:%m/%d/%Y %I:%M %p}", lambda moment: int(moment.timestamp())]
+
+
+def with_time(record: dict[str, object], spell) -> dict[str, object]:
+    """A copy with a time that no program can read for certain."""
+    return record | {"created_at": spell(datetime.fromisoformat(str(record["created_at"])))}
+
+
+@pytest.mark.parametrize("spell", UNKNOWN_TIMES)
+def test_the_records_of_an_unreadable_answer_are_not_rejected_where_the_export_has_all_its_days(spell, caplog):
+    records = records_per_day(1, 11, 6)
+    own = FakeClient(
+        lambda requested: [with_time(record, spell) for record in within(records, requested)],
+        lambda start: within(records, DateRange(start, TODAY)),
+    )
+    with caplog.at_level("WARNING"):
+        [batch] = own.fetch(days(4, 8))
+    assert (origin(batch), records_by_day(batch)) == ("csv", expected_days(records, days(4, 8)))
+    assert rejected(batch) == []
+    [warning] = caplog.messages
+    assert "none of the 48 records of the answer can be read" in warning
+    assert f"the CSV export is used for {days(4, 8)}" in warning
+
+
+def test_the_records_of_an_unreadable_answer_are_not_rejected_where_records_before_it_can_be_read():
+    records = records_per_day(1, 10, 6)
+    own = FakeClient(
+        lambda requested: [
+            record if str(record["created_at"]) < "2026-03-04" else with_time(record, UNKNOWN_TIMES[0])
+            for record in within(records, requested)
+        ],
+        lambda start: within(records, DateRange(start, TODAY)),
+    )
+    [batch] = own.fetch(days(4, 8))
+    assert (origin(batch), records_by_day(batch)) == ("csv", expected_days(records, days(4, 8)))
+    assert rejected(batch) == []
+
+
+def test_the_records_of_an_unreadable_answer_are_rejected_if_the_export_lists_fewer():
+    records, hidden = records_per_day(1, 11, 6), records_per_day(6, 6, 200)[1:]
+    own = FakeClient(
+        lambda requested: [with_time(record, UNKNOWN_TIMES[0]) for record in within(records + hidden, requested)],
+        lambda start: within(records, DateRange(start, TODAY)),
+    )
+    [batch] = own.fetch(days(4, 8))
+    assert len(batch.rejected) == len(within(records, days(3, 10))) + len(hidden)
+
+
+def test_the_unreadable_records_of_an_answer_that_is_used_for_a_day_are_rejected():
+    records = records_per_day(1, 11, 6)
+    unreadable = {str(day(5)), str(day(6))}
+    own = FakeClient(
+        lambda requested: [
+            with_time(record, UNKNOWN_TIMES[0]) if str(record["created_at"])[:10] in unreadable else record
+            for record in within(records, requested)
+        ],
+        lambda start: within(records, DateRange(start, TODAY)),
+    )
+    [batch] = own.fetch(days(4, 8))
+    assert (origin(batch), records_by_day(batch)) == ("csv and json", expected_days(records, days(4, 8)))
+    assert len(batch.rejected) == 12
+
+
 def test_an_account_without_records_is_empty_in_both_sources(vendor):
     vendor.dataset.replace([])
     for faulty in ("get_billing_csv", "post_billing_data"):
