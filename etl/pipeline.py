@@ -23,7 +23,7 @@ from etl.db.errors import describe_error
 from etl.db.store import Store
 from etl.errors import BillingError, DatabaseError, Interrupted, SourceUnavailable
 from etl.extract.client import Client
-from etl.extract.source import Source
+from etl.extract.source import LACKS_NEWEST, Source
 from etl.extract.spool import RecordSpool
 from etl.extract.worker import Fetched, fetch_in_worker
 from etl.load.policy import LoadPolicy
@@ -31,6 +31,7 @@ from etl.log import log_context
 from etl.services.balance import BalanceMonitor, SpendLedger
 from etl.services.context import AccountHistory, open_source, read_account_history
 from etl.services.plan import (
+    describe_cure,
     describe_plan,
     describe_purged,
     first_served_day,
@@ -143,7 +144,7 @@ class SyncRun:
         """Open the vendor's two sources of days; for a deep sync, also choose the stored days that they still serve."""
         source = open_source(
             self.settings, self.client, today=today, last=self.result.windows[-1].last, account=account,
-            open_spool=self.open_spool,
+            accepted_days=self.request.accepted_days, open_spool=self.open_spool,
         )  # fmt: skip
         if self.request.deep:
             self._extend_to_stored_days(source, writer)
@@ -186,7 +187,10 @@ class SyncRun:
         if missing := self.result.counts.missing_days:
             days = ", ".join(map(str, split_into_windows(None, missing, size=len(missing))))
             reason = next(iter(missing.values()))
-            raise SourceUnavailable(f"no source shows that these days are complete; they stay open: {days} ({reason})")
+            problem = f"no source shows that these days are complete; they stay open: {days} ({reason})"
+            if lacking := next((day for day, reason in missing.items() if reason == LACKS_NEWEST), None):
+                problem += describe_cure(self.settings, lacking)
+            raise SourceUnavailable(problem)
 
     def reconcile(self, account: AccountHistory, source: Source, writer: Writer, monitor: BalanceMonitor) -> None:
         """Compare the balance with the recorded spend."""

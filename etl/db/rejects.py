@@ -85,6 +85,13 @@ def read_acknowledged(
     return frozenset(payload_hash(item.payload) for item in rejected if _stored_digests(item.payload) & acknowledged)
 
 
+def read_rejected(connection: Connection, account_id: int | None, reason: str) -> list[RejectedRecord]:
+    """Return the quarantined records of an account with this reason."""
+    row = rejected_records.c
+    query = select(row.day, row.reason, row.payload).where(row.account_id == account_id, row.reason == reason)
+    return [RejectedRecord(*values) for values in connection.execute(query)]
+
+
 def are_quarantined(connection: Connection, account_id: int | None, rejected: Collection[RejectedRecord]) -> bool:
     """Whether all of some rejected records are in the quarantine."""
     row = rejected_records.c

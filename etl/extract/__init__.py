@@ -22,6 +22,7 @@ Evidence of complete days, for both sources:
     completeness     the rules
     answer_evidence  the sizes of the answers of a run
     newest           the newest records of the account
+    unlisted         those of them that no other call lists, on accepted days
     run_evidence     all of it, and what earlier runs found
     pagination       fields by which an answer claims to have more records than it lists
     claims           those of them that have another meaning

@@ -55,6 +55,7 @@ class NewestRecords:
         unreadable: Records that failed validation.
         ordered: Whether they are in the order of `created_at`, or its reverse. Otherwise they may be those that the
             vendor added last, among which a late record of an earlier day is missing.
+        ignored: Number of readable records that are left out of `records`: their days are accepted without them.
     """
 
     records: Counter[Record]
@@ -62,6 +63,7 @@ class NewestRecords:
     include_all: bool
     unreadable: tuple[RejectedRecord, ...] = ()
     ordered: bool = True
+    ignored: int = 0
     _keys: dict[date, Counter[RecordKey]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +75,10 @@ class NewestRecords:
     def days(self) -> Collection[date]:
         """The days of the readable ones."""
         return self._keys.keys()
+
+    def keys_of(self, day: date) -> Counter[RecordKey]:
+        """The keys of a day's records, with their multiplicity."""
+        return self._keys.get(day, Counter())
 
     def are_contained_in(self, days: Mapping[date, DayRecords]) -> bool:
         """Whether an answer has all of the newest records that belong to its days.
@@ -186,7 +192,7 @@ class NewestRecords:
 
     @property
     def _all_readable(self) -> bool:
-        return self.records.total() == self.listed
+        return self.records.total() + self.ignored == self.listed
 
 
 def _unreadable_on(days: Container[date], rejected: Iterable[RejectedRecord]) -> Counter[RejectedRecord]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final
 
@@ -13,7 +13,8 @@ from etl.extract.client import Client
 from etl.extract.completeness import NewestRecords
 from etl.extract.newest import NewestSource
 from etl.extract.padding import covered_days
-from etl.model import FeedReader, ReadStats
+from etl.extract.unlisted import UnlistedRecords
+from etl.model import FeedReader, ReadStats, RejectedRecord
 
 MIN_KNOWN_RECORDS: Final = 30
 """Records that a random part of an answer is likely to lack some of. Assumed."""
@@ -29,6 +30,8 @@ class RunEvidence:
         json: Sizes and days of this run's JSON answers.
         csv: Sizes and days of this run's CSV exports.
         newest: Fetches the newest records of the account.
+        unlisted: Those of them that a person has accepted not to be charges.
+        accepted_days: Days to take although newest records are missing.
     """
 
     today: date
@@ -36,6 +39,8 @@ class RunEvidence:
     json: AnswerEvidence
     csv: AnswerEvidence
     newest: NewestSource
+    unlisted: UnlistedRecords = field(default_factory=UnlistedRecords)
+    accepted_days: frozenset[date] = frozenset()
 
     @classmethod
     def begin(
@@ -45,6 +50,8 @@ class RunEvidence:
         today: date,
         complete_counts: Mapping[date, int] | None = None,
         largest: Mapping[str, int] | None = None,
+        unlisted: Iterable[RejectedRecord] = (),
+        accepted_days: frozenset[date] = frozenset(),
     ) -> RunEvidence:
         """The evidence at the start of a run.
 
@@ -54,10 +61,13 @@ class RunEvidence:
             today: The current date in the vendor's wall clock.
             complete_counts: Number of records of each day that an earlier run found complete.
             largest: Records in the largest answer of earlier runs, by source.
+            unlisted: Quarantined records that only `get_billing_record` lists.
+            accepted_days: Days to take although newest records are missing.
         """
         most = largest or {}
         json, csv = (AnswerEvidence(today, most.get(name)) for name in ("json", "csv"))
-        return cls(today, complete_counts or {}, json, csv, NewestSource(client, read_feed))
+        newest = NewestSource(client, read_feed)
+        return cls(today, complete_counts or {}, json, csv, newest, UnlistedRecords(unlisted), accepted_days)
 
     def with_client(self, client: Client) -> RunEvidence:
         """The same evidence; newest records that are not fetched yet are requested by another client."""
@@ -89,6 +99,8 @@ class RunEvidence:
         Raises:
             AuthenticationError: The vendor rejects the token.
         """
-        newest = self.newest.get()
+        if (newest := self.newest.get()) is None:
+            return None
+        newest = self.unlisted.ignored_in(newest)
         most = max(self.json.largest, self.csv.largest, sum(self.complete_counts.values()))
-        return replace(newest, include_all=False) if newest is not None and newest.listed < most else newest
+        return replace(newest, include_all=False) if newest.listed < most else newest

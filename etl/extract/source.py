@@ -24,9 +24,13 @@ from etl.extract.short_requests import ShortRequests
 from etl.extract.source_days import SourceDays, combine, empty_source_days
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import CLOCK_TOLERANCE
+from etl.extract.unlisted import reject_unlisted
 from etl.model import FeedReader, WindowData
 
 log = logging.getLogger(__name__)
+
+LACKS_NEWEST: Final = "records that get_billing_record lists are missing"
+"""Why a day stays open that is complete by all other evidence."""
 
 
 class Source:
@@ -288,7 +292,7 @@ class Source:
         return self._evidence.get_newest() if is_useful else None
 
     def _without_outdated_days(self, window: DateRange, days: SourceDays) -> SourceDays:
-        """Leave unresolved the past days that lack some of the newest records.
+        """Leave unresolved the past days that lack some of the newest records, unless a person accepts the day.
 
         A record may have been withdrawn since the newest records were fetched: they are fetched again.
         """
@@ -296,7 +300,11 @@ class Source:
         if outdated:
             self._evidence.newest.refresh()
             outdated &= self._days_lacking_newest(window, days)
-        return days.with_unresolved(outdated, "records that get_billing_record lists are missing")
+        if (accepted := outdated & self._evidence.accepted_days) and (newest := self._evidence.get_newest()):
+            rejected = [item for day in sorted(accepted) for item in reject_unlisted(day, newest, days.days[day])]
+            days = replace(days, rejected=(*days.rejected, *rejected))
+            outdated -= accepted
+        return days.with_unresolved(outdated, LACKS_NEWEST)
 
     def _cross_check(self, window: DateRange, json_days: SourceDays, to_check: frozenset[date]) -> SourceDays:
         """Compare JSON's days with the export, and replace those that are unresolved or have fewer records."""
@@ -334,7 +342,7 @@ class Source:
             window,
             requested=days.requested,
             days=days.days,
-            rejected=days.rejected,
+            rejected=(*days.rejected, *self._evidence.unlisted.missing_from(days.days)),
             incomplete_days=days.incomplete_days,
             unresolved_days=days.unresolved,
             largest={"json": self._evidence.json.largest, "csv": self._evidence.csv.largest},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -28,6 +28,7 @@ from etl.db.migrate import (
     schema_revision,
 )
 from etl.db.ownership import require_ours
+from etl.db.rejects import read_rejected
 from etl.db.run_store import SyncState, find_account, read_largest_answers, read_sync_state
 from etl.db.tables import SCHEMA_REVISION
 from etl.extract.client import Client, RetryPolicy
@@ -35,8 +36,9 @@ from etl.extract.run_evidence import RunEvidence
 from etl.extract.source import Source
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import RequestLimits, Transport
+from etl.extract.unlisted import UNLISTED
 from etl.load.policy import LoadPolicy
-from etl.model import FeedReader, TextLimit
+from etl.model import FeedReader, RejectedRecord, TextLimit
 from etl.services.balance import SHORT_TIMEOUT_SECONDS
 from etl.services.database import pooled_engine
 from etl.services.run import RunRequest
@@ -85,6 +87,7 @@ class AccountHistory:
         longest: The longest text that the database stores.
         remarks: Remarks on changed settings.
         unclassified: Number of records of each day that was not classified by the account's rules for channels.
+        unlisted: Quarantined records that only `get_billing_record` lists.
     """
 
     id: int | None = None
@@ -94,6 +97,7 @@ class AccountHistory:
     longest: TextLimit | None = None
     remarks: BindingRemarks = field(default_factory=BindingRemarks)
     unclassified: Mapping[date, int] = field(default_factory=dict)
+    unlisted: Collection[RejectedRecord] = ()
 
 
 def utc_now() -> datetime:
@@ -182,12 +186,25 @@ def open_source(
     today: date,
     last: date,
     account: AccountHistory | None = None,
+    accepted_days: frozenset[date] = frozenset(),
     open_spool: Callable[[], RecordSpool] = RecordSpool,
 ) -> Source:
-    """The account's source of days: JSON and CSV, read by the transform."""
+    """The account's source of days: JSON and CSV, read by the transform.
+
+    Args:
+        settings: The settings of the account.
+        client: Sends the requests.
+        today: The current date in the vendor's wall clock.
+        last: The last day of the run.
+        account: The stored state of the account.
+        accepted_days: Days to take although newest records are missing.
+        open_spool: Creates the storage of an answer's records.
+    """
     account = account or AccountHistory()
     read = build_reader(settings, account.longest)
-    evidence = RunEvidence.begin(client, read, today, account.complete, account.largest)
+    evidence = RunEvidence.begin(
+        client, read, today, account.complete, account.largest, account.unlisted, accepted_days
+    )  # fmt: skip
     return Source(client, read, evidence, last=last, open_spool=open_spool)
 
 
@@ -261,4 +278,5 @@ def read_account_history(connection: Connection, settings: Settings) -> AccountH
         longest_text(connection),
         remarks,
         find_unclassified(connection, account_id, channel_rules(settings)),
+        read_rejected(connection, account_id, UNLISTED),
     )

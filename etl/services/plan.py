@@ -179,6 +179,15 @@ def require_suspect(label: str, request: RunRequest, state: SyncState) -> None:
     )
 
 
+def describe_cure(settings: Settings, day: date) -> str:
+    """What to do about a day that lacks records which only `get_billing_record` lists."""
+    account = f" --account {shlex.quote(settings.account)}" if settings.labels else ""
+    return (
+        "; if they are still missing tomorrow, and the vendor says that they are no charges, store the day without "
+        f"them: billing-etl accept {day} --even-if-not-suspect{account}"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ResyncPlan:
     """The windows of a deep sync.
