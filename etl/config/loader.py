@@ -50,9 +50,11 @@ def load_account(configuration: Configuration, label: str | None) -> Settings:
     """
     for problem in configuration.problems(label):
         raise problem
+    settings = _build_settings(configuration.resolve(label))
     return replace(
-        _build_settings(configuration.resolve(label)),
+        settings,
         labels=configuration.labels,
+        token_labels=configuration.labels_with(settings.api_token),
         network_variables=network_variables(configuration.environment),
     )
 

@@ -178,6 +178,7 @@ class Settings(RunSettings):
         warnings: Warnings about permissions of secret files.
         token_source: Where the token comes from, for error messages.
         labels: All accounts of the TOML file, this account included.
+        token_labels: Those of them that have the same token.
     """
 
     api_token: str | None = setting(None, "the account's token; never on the command line", parse_token, secret=True)
@@ -265,6 +266,7 @@ class Settings(RunSettings):
     warnings: tuple[str, ...] = ()
     token_source: str = ""
     labels: frozenset[str] = frozenset()
+    token_labels: frozenset[str] = frozenset()
 
     def secrets(self) -> list[str]:
         """The values to redact: token, passwords, phone key, and those of the run."""

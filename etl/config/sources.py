@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -132,6 +133,20 @@ class Configuration:
     def labels(self) -> frozenset[str]:
         """The accounts of the TOML file: one set, which the settings of all accounts share."""
         return frozenset(self.sections)
+
+    @cached_property
+    def _labels_by_token(self) -> dict[str, frozenset[str]]:
+        """The accounts of the TOML file by token; one whose token cannot be read is missing."""
+        labels: defaultdict[str, set[str]] = defaultdict(set)
+        for label in self.sections:
+            with suppress(ConfigError):
+                if token := resolve_setting(_BY_VARIABLE["BILLING_API_TOKEN"], self.sources(label)).value():
+                    labels[token].add(label)
+        return {token: frozenset(sharing) for token, sharing in labels.items()}
+
+    def labels_with(self, token: str | None) -> frozenset[str]:
+        """The accounts of the TOML file that have this token."""
+        return self._labels_by_token.get(token, frozenset()) if token else frozenset()
 
     def sources(self, label: str | None) -> list[SettingSource]:
         """The sources of an account's values, in order of precedence."""

@@ -55,7 +55,8 @@ class Binding:
         form: Format in which phones and codes are stored.
         fingerprint: `fingerprint_of` the token; None skips the comparison.
         zone: Zone of the vendor's wall clock; None skips the comparison.
-        labels: Accounts of the configuration file; these may share a token.
+        labels: Accounts of the configuration file.
+        token_labels: Those of them that have this token: these may share it.
         terms: Currency and VAT; None leaves the stored ones.
     """
 
@@ -63,6 +64,7 @@ class Binding:
     fingerprint: str | None = None
     zone: ZoneInfo | None = None
     labels: frozenset[str] = frozenset()
+    token_labels: frozenset[str] = frozenset()
     terms: PriceTerms | None = None
 
 
@@ -76,6 +78,7 @@ class BindingError(SettingError):
         configured: The configured value.
         stored: The value of the stored rows; of `account`, the label of the other account; None if unknown.
         in_file: Whether the account has a section in the configuration file.
+        may_be_exchanged: Whether the other account has one as well, without this token.
         has_rows: Whether the database has rows of the account.
     """
 
@@ -87,6 +90,7 @@ class BindingError(SettingError):
         stored: str | None,
         *,
         in_file: bool = False,
+        may_be_exchanged: bool = False,
         has_rows: bool = True,
     ) -> None:
         super().__init__(field, f"is {configured}, and {stored or 'another value'} in the rows of the account {label}")
@@ -94,6 +98,7 @@ class BindingError(SettingError):
         self.configured = configured
         self.stored = stored
         self.in_file = in_file
+        self.may_be_exchanged = may_be_exchanged
         self.has_rows = has_rows
 
 
@@ -127,7 +132,7 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
     Args:
         connection: Connection to read with.
         label: Label of the account. A new account accepts any settings, and an old one a changed token, except the
-            token of another account.
+            token that another account had last: unless the configuration file has it for both.
         binding: The configured settings.
 
     Raises:
@@ -243,11 +248,14 @@ def _labels_with_token(connection: Connection, label: str, binding: Binding) -> 
 
 
 def _require_own_token(connection: Connection, label: str, binding: Binding, *, has_rows: bool) -> None:
-    others = [other for other in _labels_with_token(connection, label, binding) if not {label, other} <= binding.labels]
+    sharing = binding.token_labels
+    others = [other for other in _labels_with_token(connection, label, binding) if not {label, other} <= sharing]
     if others:
         owner = similar_names(label, others, similarity=0.0)[0]
-        in_file = label in binding.labels
-        raise BindingError("account", label, configured=label, stored=owner, in_file=in_file, has_rows=has_rows)
+        raise BindingError(
+            "account", label, configured=label, stored=owner, in_file=label in binding.labels,
+            may_be_exchanged={label, owner} <= binding.labels, has_rows=has_rows,
+        )  # fmt: skip
 
 
 def _duplicate_token_warning(connection: Connection, label: str, binding: Binding) -> str | None:

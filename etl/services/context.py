@@ -226,7 +226,9 @@ def account_binding(settings: Settings) -> Binding:
     token = settings.api_token
     fingerprint = fingerprint_of(token) if token else None
     form = build_phone_policy(settings).form
-    return Binding(form, fingerprint, settings.timezone, settings.labels, price_terms(settings))
+    return Binding(
+        form, fingerprint, settings.timezone, settings.labels, settings.token_labels, price_terms(settings)
+    )  # fmt: skip
 
 
 def require_account_settings(connection: Connection, settings: Settings) -> BindingRemarks:

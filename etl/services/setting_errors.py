@@ -50,6 +50,8 @@ def explain_setting(error: SettingError) -> str:
 
 def _explain_other_account(error: BindingError, variable: str) -> str:
     label, owner = error.label, str(error.stored)
+    if error.may_be_exchanged:
+        return _explain_exchanged_tokens(error, variable)
     remedy = f"To continue with {owner}, " + (
         f"name its section [accounts.{owner}]" if error.in_file else f"set {variable}={owner}"
     )
@@ -64,6 +66,18 @@ def _explain_other_account(error: BindingError, variable: str) -> str:
         f"{variable} is {label}, which this database does not have yet, and the token is that of the account "
         f"{owner}: each charge would be stored under both. {remedy}; to rename it to {label}, run: {command}; "
         f"{keep_both}"
+    )
+
+
+def _explain_exchanged_tokens(error: BindingError, variable: str) -> str:
+    label, owner = error.label, str(error.stored)
+    harm = f"would replace those of {label}" if error.has_rows else f"would be stored under {label} as well"
+    return (
+        f"{variable} is {label}, and its token is that of the last run of the account {owner}, which does "
+        f"not have it in the configuration file any more: if tokens are exchanged, the records of {owner} {harm}. "
+        f"Correct them; or, if {owner} has a new token, run first: billing-etl sync --account {shlex.quote(owner)}. If "
+        f"neither helps and both are right, set the token of {label} for both once, run: billing-etl sync --account "
+        f"{shlex.quote(label)}, and set that of {owner} again"
     )
 
 

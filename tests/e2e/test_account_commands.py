@@ -64,6 +64,29 @@ def test_two_sections_may_share_a_token_also_when_run_separately(synced):
     assert (done.code, "the accounts default and shop have the same token" in done.errors) == (0, True), done
 
 
+@pytest.mark.parametrize("selected", [(), ("--account", "default"), ("--account", "shop")], ids=" ".join)
+def test_exchanged_tokens_in_the_file_are_refused_before_any_request(synced, vendor, selected):
+    own, other = synced.variables["BILLING_API_TOKEN"], "22222222-0000-4000-8000-000000000002"
+    vendor.tokens.add(other)
+
+    def sync(default, shop, *options):
+        (synced.folder / "own.token").write_text(default, "utf-8")
+        (synced.folder / "two.toml").write_text(
+            'start_date = 2025-03-09\n[accounts.default]\napi_token_file = "own.token"\n'
+            f'[accounts.shop]\napi_token = "{shop}"\n', "utf-8",
+        )  # fmt: skip
+        return synced("--config", "two.toml", "sync", *SPAN, *options, BILLING_API_TOKEN=None)
+
+    assert sync(own, other).code == 0
+    vendor.requests.clear()
+    exchanged = sync(other, own, *selected)
+    assert (exchanged.code, vendor.requests) == (78, []), exchanged
+    assert "default" in exchanged.errors
+    assert "shop" in exchanged.errors
+    assert "the same token" not in exchanged.errors
+    assert sync(own, other).code == 0
+
+
 @pytest.mark.parametrize(
     ("command", "figure"),
     [

@@ -94,8 +94,8 @@ def test_a_retired_account_still_has_its_token(sqlite_account):
 def test_configured_accounts_may_share_a_token_with_a_warning(sqlite_account, caplog):
     sqlite_account.run()
     both = frozenset({"default", "shop"})
-    assert "BILLING_ACCOUNT" in refused(sqlite_account, account="shop", labels=frozenset({"shop", "bank"}))
-    report, _ = run(sqlite_account, account="shop", labels=both)
+    assert "BILLING_ACCOUNT" in refused(sqlite_account, account="shop", token_labels=frozenset({"shop", "bank"}))
+    report, _ = run(sqlite_account, account="shop", labels=both, token_labels=both)
     assert report.error is None
     assert "the accounts default and shop have the same token" in caplog.text
     assert sqlite_account.read("SELECT COUNT(*) FROM billing") == [(6,)]
@@ -120,7 +120,43 @@ def test_the_token_of_another_account_is_refused_under_a_known_label(account, or
     message = refused(account, order, account="shop")  # with the token of default
     assert "the records of default would replace those of shop" in message
     assert "BILLING_ACCOUNT=default" in message
-    assert run(account, account="shop", labels=frozenset({"default", "shop"}))[0].error is None
+    both = frozenset({"default", "shop"})
+    assert run(account, account="shop", labels=both, token_labels=both)[0].error is None
+
+
+@of_each_order
+def test_exchanged_tokens_are_refused_with_both_labels(account, order):
+    account.run()
+    shop, both = token_of(account.vendor, "shop"), frozenset({"default", "shop"})
+    of_default = {"labels": both, "token_labels": frozenset({"default"})}
+    of_shop = {"account": "shop", "labels": both, "token_labels": frozenset({"shop"})}
+    assert run(account, **of_shop, api_token=shop)[0].error is None
+    message = refused(account, order, **of_shop)  # with the token of default
+    assert "the records of default would replace those of shop" in message
+    assert "sync --account default" in message
+    message = refused(account, order, **of_default, api_token=shop)
+    assert "the records of shop would replace those of default" in message
+    assert run(account, **of_default)[1] == []
+
+
+def test_the_old_token_of_an_account_is_accepted_under_another_label_after_it_has_run_with_its_new_one(account):
+    account.run()
+    both = frozenset({"default", "shop"})
+    of_shop = {"account": "shop", "labels": both, "token_labels": frozenset({"shop"})}
+    assert "sync --account default" in refused(account, **of_shop)
+    renewed = {"labels": both, "token_labels": frozenset({"default"}), "api_token": token_of(account.vendor, "new")}
+    assert run(account, **renewed)[0].error is None
+    assert run(account, **of_shop)[0].error is None
+
+
+def test_exchanged_tokens_are_accepted_by_way_of_one_token_for_both(account):
+    account.run()
+    shop, both = token_of(account.vendor, "shop"), frozenset({"default", "shop"})
+    own = {"account": "shop", "labels": both}
+    assert run(account, **own, token_labels=frozenset({"shop"}), api_token=shop)[0].error is None
+    assert run(account, **own, token_labels=both)[0].error is None
+    report, messages = run(account, labels=both, token_labels=frozenset({"default"}), api_token=shop)
+    assert (report.error, "the token differs" in "".join(messages)) == (None, True)
 
 
 def test_a_refused_token_does_not_become_that_of_the_account(account):

@@ -585,6 +585,20 @@ def test_accounts_with_the_same_token_cause_a_warning(tmp_path):
     assert warn_duplicate_tokens(load_accounts(toml(tmp_path, elsewhere), ())) == []
 
 
+def test_an_account_knows_which_others_have_its_token(tmp_path):
+    Path("b.token").write_text(TOKEN)
+    sections = {
+        "a": f"api_token = '{TOKEN}'",
+        "b": "api_token_file = 'b.token'",
+        "c": f"api_token = '{OTHER}'",
+        "d": "api_token_file = 'missing.token'",
+    }
+    file = toml(tmp_path, "".join(f"[accounts.{label}]\n{token}\n" for label, token in sections.items()))
+    loaded = load_accounts(file, ("a", "b", "c"))
+    assert [settings.token_labels for settings in loaded] == [{"a", "b"}, {"a", "b"}, {"c"}]
+    assert {settings.labels for settings in loaded} == {frozenset(sections)}
+
+
 def test_one_account_can_be_selected(tmp_path):
     [first] = load_accounts(toml(tmp_path, TWO), ("first", "first"))
     assert first.account == "first"

@@ -35,6 +35,16 @@ from etl.services.setting_errors import explain_setting, named_settings
             ),
         ),
         (
+            BindingError("account", "a", "a", "my b", in_file=True, may_be_exchanged=True),
+            (
+                "BILLING_ACCOUNT is a, and its token is that of the last run of the account my b, which does "
+                "not have it in the configuration file any more: if tokens are exchanged, the records of my b would "
+                "replace those of a. Correct them; or, if my b has a new token, run first: billing-etl sync --account "
+                "'my b'. If neither helps and both are right, set the token of a for both once, run: billing-etl sync "
+                "--account a, and set that of my b again"
+            ),
+        ),
+        (
             BindingError("phones", "default", "masked", "plain"),
             (
                 "BILLING_PHONES is masked, and the account default is stored in another format: set "
