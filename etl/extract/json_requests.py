@@ -85,6 +85,8 @@ class JsonRequests:
                     padded_answer = self.try_send(DateRange(starts[0], end), window)
                     if padded_answer is not None:
                         return padded_answer
+                    if rejection is not None and self._accepts_shorter(starts[0], answer.requested):
+                        raise rejection
                     self.earliest_start = first
                 return answer
         raise rejection or RequestRejected("no request covers these days")
@@ -175,6 +177,12 @@ class JsonRequests:
             return False
         shorter = DateRange(rejected.last - (accepted.last - accepted.first), rejected.last)
         return self.try_send(shorter, DateRange(accepted.last, accepted.last)) is not None
+
+    def _accepts_shorter(self, start: date, accepted: DateRange) -> bool:
+        """Whether the vendor rejected an earlier start date for the length of the request: it accepts a shorter one."""
+        shorter = DateRange(start, start + (accepted.last - accepted.first))
+        day = DateRange(accepted.first, accepted.first)
+        return len(accepted) >= self._most_days and self.try_send(shorter, day) is not None
 
     def _read_answer(self, requested: DateRange, target: DateRange) -> JsonAnswer:
         def read(feed: Feed) -> JsonAnswer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.fake_vendor import TODAY, FakeClient, day, days, expected_days, records_by_day, vendor_record, within
 
-from etl.date_ranges import DateRange
+from etl.date_ranges import ONE_DAY, DateRange
 from etl.errors import RequestRejected, RetryableError, SourceUnavailable
 
 
@@ -48,6 +48,19 @@ def test_days_are_requested_alone_where_requests_for_so_many_records_are_rejecte
     batch, later = vendor.fetch(days(2, 6), days(7, 8))
     assert records_by_day(batch) == expected_days(RECORDS, days(2, 6))
     assert (batch.unresolved_days, records_by_day(later)) == ({}, expected_days(RECORDS, days(7, 8)))
+
+
+@pytest.mark.parametrize("most_days", [3, 5])
+def test_a_request_rejected_for_its_length_does_not_make_an_earlier_start_date_a_rejected_one(most_days):
+    rejected = rejecting([], most_days=most_days)
+
+    def listed(requested):
+        rejected(requested)  # the vendor's days begin at 03:00
+        cut = [record for record in RECORDS if f"{requested.first}T03" <= record["created_at"]]
+        return [record for record in cut if record["created_at"] < f"{requested.last + ONE_DAY}T03"]
+
+    [batch] = FakeClient(listed).fetch(days(4, 3 + most_days - 2))
+    assert records_by_day(batch) == expected_days(RECORDS, days(4, 3 + most_days - 2))
 
 
 def test_a_day_that_is_too_large_for_any_request_is_open_and_not_one_that_is_served_no_more():
