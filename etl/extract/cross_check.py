@@ -77,10 +77,7 @@ class CrossCheck:
 
     def without_export(self, json_days: SourceDays, to_check: frozenset[date], error: VendorError) -> SourceDays:
         """Leave unresolved the days that need the evidence of the export: there is none."""
-        hidden = self._perhaps_hidden(to_check.intersection(self.new_empty_days(json_days)), json_days)
-        json_days = json_days.with_unresolved(
-            hidden, "an empty JSON answer, although the account has records that it lacks"
-        )
+        json_days = self.without_hidden(json_days, to_check)
         return replace(
             json_days,
             # An empty day that the request may not have covered is unknown.
@@ -93,6 +90,11 @@ class CrossCheck:
             refused=json_days.refused if isinstance(error, RequestRejected) else frozenset[date](),
             unreadable=json_days.unreadable if isinstance(error, RequestRejected) else frozenset[date](),
         )
+
+    def without_hidden(self, json_days: SourceDays, days: Collection[date]) -> SourceDays:
+        """Leave unresolved those of some days that JSON shows empty and perhaps hides: no export shows them."""
+        hidden = self._perhaps_hidden(set(days).intersection(self.new_empty_days(json_days)), json_days)
+        return json_days.with_unresolved(hidden, "an empty JSON answer, although the account has records that it lacks")
 
     def compare(
         self, window: DateRange, json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
 
 from etl.date_ranges import ONE_DAY, DateRange
 from etl.errors import VendorError
+from etl.extract.completeness import contains_all
 from etl.extract.json_answer import JsonAnswer, merge_answers
 from etl.extract.json_requests import JsonRequests
 from etl.extract.run_evidence import RunEvidence
@@ -30,6 +32,7 @@ class ShortRequests:
     def __init__(self, requests: JsonRequests, evidence: RunEvidence) -> None:
         self._requests = requests
         self._answers = evidence.json
+        self._exports = evidence.csv
         self._past_rejection: str | None = None
 
     def fetch(self, day: date) -> JsonAnswer | None:
@@ -50,28 +53,45 @@ class ShortRequests:
         answer = self.fetch(day)
         return answer.to_source_days() if answer is not None and answer.days[day] else None
 
-    def fetch_refused(self, window: DateRange, days: SourceDays) -> SourceDays:
-        """Fetch the refused days of a result by requests for at most two days, from the last one on.
+    def fetch_rejected(self, window: DateRange, days: SourceDays, rejected: Collection[date]) -> SourceDays:
+        """Fetch the unresolved days of which JSON rejects longer requests by short ones, from the last one on.
 
         The vendor may reject requests of so many days, or records. It no longer serves a day if it rejects a request
         for this day alone with the message that it has for a day a year before: then the earlier days stay refused, and
-        the later ones are unresolved for another reason. Assumed. Days of which an answer lists a part stay refused.
+        the later ones are unresolved for another reason. Assumed. Refused days of which an answer lists a part stay
+        refused, and an answer that lacks records of another one is not used.
+
+        Args:
+            window: The target days.
+            days: The result of both sources.
+            rejected: The days of which JSON rejects longer requests.
         """
-        rejected = (days.refused & days.unresolved.keys()) - days.seen_records.keys()
-        if not rejected:
+        begun_late = days.refused & days.seen_records.keys()
+        to_fetch = (days.unresolved.keys() & set(rejected)) - begun_late
+        if not to_fetch:
             return days
         in_range: set[date] = set()  # not rejected for their age
         found: list[SourceDays] = []
-        for day in sorted(rejected, reverse=True):
+        for day in sorted(to_fetch, reverse=True):
             message = self._requests.rejection_of(day)
             if message is not None and self._rejects_past(day, message):
                 break
             in_range.add(day)
-            if message is None and (answer := self.fetch(day)) is not None:
+            if message is None and (answer := self.fetch(day)) is not None and self._lists_most(day, answer, days):
                 found.append(answer.to_source_days())
         fetched = [day for result in found for day in result.days]
-        combined = combine(window, [days.without(fetched), *found])
+        others = set(window.days()).difference(fetched)
+        rejected_records = tuple(item for item in days.rejected if (others if item.day is None else item.day in others))
+        combined = combine(window, [replace(days.without(fetched), rejected=rejected_records), *found])
         return replace(combined, refused=days.refused - in_range)
+
+    def _lists_most(self, day: date, answer: JsonAnswer, days: SourceDays) -> bool:
+        """Whether no other answer of the run, from JSON or the export, lists more of a day."""
+        records = answer.days[day]
+        most = max(self._answers.most_kept(day), self._exports.most_kept(day))
+        if len(records) < most or (not records and self._answers.has_listed(day)):
+            return False
+        return day not in days.seen_records or contains_all(records, days.seen_records[day])
 
     def _rejects_past(self, day: date, rejection: str) -> bool:
         """Whether the vendor rejects a day a year before another one with the same message, apart from numbers."""

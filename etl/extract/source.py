@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
@@ -160,17 +160,30 @@ class Source:
         csv_result = self._fetch_csv_or_error(window)
         if isinstance(csv_result, VendorError):
             return self._to_window_data(window, self._resolve_failure(window, json_result, csv_result))
-        if not isinstance(json_result, RequestRejected):
+        if isinstance(json_result, RequestRejected):
+            csv_result = self._fetch_rejected(window, csv_result, window.days())
+        else:
             csv_result = replace(csv_result, refused=frozenset(), unreadable=frozenset())
-        csv_days = self._short.fetch_refused(window, csv_result)
-        return self._to_window_data(window, self._without_outdated_days(window, csv_days))
+        return self._to_window_data(window, self._without_outdated_days(window, csv_result))
 
     def _check_json(self, window: DateRange, json_days: SourceDays) -> SourceDays:
         """Compare JSON's days with further requests, the newest records and the export."""
         json_days = self._refetch_suspect_days(window, json_days)
+        rejected = json_days.refused - json_days.seen_records.keys()
         if to_check := self._check.days_to_check(json_days) | self._days_lacking_newest(window, json_days):
             json_days = self._cross_check(window, json_days, to_check)
-        return self._without_outdated_days(window, self._short.fetch_refused(window, json_days))
+        return self._without_outdated_days(window, self._fetch_rejected(window, json_days, rejected))
+
+    def _fetch_rejected(self, window: DateRange, days: SourceDays, rejected: Collection[date]) -> SourceDays:
+        """Fetch the open days that JSON rejects by short requests; without an export, it has to be known to list days.
+
+        Args:
+            window: The target days.
+            days: The result of both sources.
+            rejected: The days of which JSON rejects the requests.
+        """
+        result = self._short.fetch_rejected(window, days, rejected)
+        return self._check.without_hidden(result, result.days.keys() - days.days.keys())
 
     def _resolve_failure(self, window: DateRange, json_error: VendorError, csv_error: VendorError) -> SourceDays:
         """The days of a window of which no request for all of them is served: most are unresolved.
@@ -180,11 +193,15 @@ class Source:
         """
         both_failed_alike = str(json_error) == str(csv_error)
         message = f"JSON and CSV: {csv_error}" if both_failed_alike else f"JSON: {json_error}; CSV: {csv_error}"
-        if isinstance(json_error, RequestRejected) and isinstance(csv_error, RequestRejected):
-            days = self._short.fetch_refused(window, empty_source_days(window, RequestRejected(message)))
-            if days.days or self._refuses_only_old_days(window):
-                return days
-        elif isinstance(json_error, DateRangeMismatch | RequestRejected) or isinstance(csv_error, DateRangeMismatch):
+        if isinstance(json_error, RequestRejected):
+            refuses_both = isinstance(csv_error, RequestRejected)
+            days = empty_source_days(window, RequestRejected(message))
+            days = self._fetch_rejected(
+                window, days if refuses_both else replace(days, refused=frozenset()), window.days()
+            )
+            if days.days or not refuses_both or self._refuses_only_old_days(window):
+                return self._without_outdated_days(window, days)
+        elif isinstance(json_error, DateRangeMismatch) or isinstance(csv_error, DateRangeMismatch):
             return empty_source_days(window, DateRangeMismatch(message))
         raise SourceUnavailable(message)
 
@@ -268,6 +285,9 @@ class Source:
 
     def _shows_empty(self, day: date) -> bool:
         result = self._refetch(DateRange(day, day))
+        if day in result.refused:
+            answer = self._short.fetch(day)
+            return answer is not None and not answer.days[day]
         return day in result.days and not result.days[day] and day not in result.incomplete_days
 
     def _refetch(self, window: DateRange) -> SourceDays:

@@ -47,4 +47,5 @@ FOCI: Final[dict[str, tuple[str, ...]]] = {
     "a limit of the CSV that leaves a random part, JSON down": ("csv_limit", "csv_sampled", "json_outage"),
     "a limit of JSON on the records of a day": ("json_daily", "busy_days"),
     "a contract younger than 30 days": ("default_start", "later_contract"),
+    "requests that are rejected for their size, the CSV down": ("json_refuses", "csv_outage"),
 }

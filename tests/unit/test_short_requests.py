@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from support.fake_vendor import TODAY, FakeClient, day, days, expected_days, records_by_day, vendor_record, within
+from support.fake_vendor import (
+    TODAY,
+    FakeClient,
+    day,
+    days,
+    expected_days,
+    raising,
+    records_by_day,
+    vendor_record,
+    within,
+)
 
 from etl.date_ranges import ONE_DAY, DateRange
-from etl.errors import RequestRejected, RetryableError, SourceUnavailable
+from etl.errors import InvalidResponse, RequestRejected, RetryableError, SourceUnavailable
 
 
 def records_growing(first, last):
@@ -41,6 +51,69 @@ def test_days_are_requested_alone_where_longer_requests_are_rejected(most_days):
     [batch] = vendor.fetch(days(4, 8))
     assert (batch.unresolved_days, batch.refused) == ({}, frozenset())
     assert records_by_day(batch) == expected_days(RECORDS, days(4, 8))
+
+
+@pytest.mark.parametrize("error", [RetryableError("HTTP 503"), InvalidResponse("a phone beyond recovery")], ids=str)
+@pytest.mark.parametrize("most_days", [2, 3, 4, 5])
+def test_days_are_requested_alone_whatever_the_error_of_the_export(most_days, error):
+    vendor = FakeClient(rejecting(most_days=most_days), raising(error))
+    [batch] = vendor.fetch(days(4, 8))
+    assert (batch.unresolved_days, batch.failed) == ({}, frozenset())
+    assert records_by_day(batch) == expected_days(RECORDS, days(4, 8))
+
+
+@pytest.mark.parametrize("most_days", [3, 5])
+def test_days_that_an_export_truncates_are_requested_alone_where_longer_requests_are_rejected(most_days):
+    def exported(start):
+        return within(RECORDS, DateRange(start, day(11)))[-40:]
+
+    vendor = FakeClient(rejecting(most_days=most_days), exported)
+    [batch] = vendor.fetch(days(4, 8))
+    assert batch.unresolved_days == {}
+    assert records_by_day(batch) == expected_days(RECORDS, days(4, 8))
+
+
+@pytest.mark.parametrize("moment", ["10:07", "{} 10:07"], ids=["no day", "a day"])
+def test_unreadable_records_of_an_export_are_not_those_of_days_that_are_requested_alone(moment):
+    def exported(start):
+        return [
+            record | {"created_at": moment.format(record["created_at"][:10])}
+            for record in within(RECORDS, DateRange(start, day(11)))
+        ]
+
+    [batch] = FakeClient(rejecting(most_days=3), exported).fetch(days(4, 8))
+    assert (batch.unresolved_days, batch.rejected) == ({}, ())
+
+
+def test_a_day_of_which_the_export_lists_more_than_short_requests_stays_open():
+    fewer = [record for record in RECORDS if not f"{day(6)}T01" < record["created_at"] < f"{day(7)}"]
+
+    def exported(start):
+        listed = within(RECORDS, DateRange(start, day(11)))
+        return sorted(listed, key=lambda record: record["code_auth"])[:20]
+
+    [batch] = FakeClient(rejecting(fewer, most_days=3), exported).fetch(days(4, 8))
+    assert batch.unresolved_days.keys() == {day(6)}
+    assert records_by_day(batch) == {
+        one: found for one, found in expected_days(fewer, days(4, 8)).items() if one != day(6)
+    }
+
+
+@pytest.mark.parametrize("newest", [None, RECORDS], ids=["newest unknown", "newest known"])
+def test_short_requests_that_list_nothing_show_no_day_empty_if_the_account_has_records(newest):
+    def exported(_start):
+        raise RetryableError("HTTP 503")
+
+    [batch] = FakeClient(rejecting([], most_days=3), exported, newest).fetch(days(4, 8))
+    assert batch.unresolved_days.keys() == (set(days(4, 8).days()) if newest else set())
+
+
+def test_a_day_of_which_short_requests_lack_newest_records_stays_open():
+    lagging = [record for record in RECORDS if record["created_at"] < f"{day(8)}T08"]
+    [batch] = FakeClient(rejecting(lagging, most_days=3), raising(RetryableError("HTTP 503")), RECORDS).fetch(
+        days(4, 8)
+    )
+    assert batch.unresolved_days.keys() == {day(8)}
 
 
 def test_days_are_requested_alone_where_requests_for_so_many_records_are_rejected():
