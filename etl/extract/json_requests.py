@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
+from typing import Final
 
 from etl.date_ranges import ONE_DAY, DateRange
 from etl.errors import DateRangeMismatch, RequestRejected, VendorError
@@ -20,6 +21,9 @@ from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import log_unknown_fields
 from etl.extract.spool import RecordSpool
 from etl.model import ATTRIBUTES, Feed, FeedReader, ReadStats
+
+SHORTEST_FIRST: Final = (timedelta(0), ONE_DAY, PADDING_AFTER)
+"""From the first to the last date of the requests for a day that is known to have records."""
 
 log = logging.getLogger(__name__)
 
@@ -112,13 +116,22 @@ class JsonRequests:
         return getattr(self._thread, "retry", True)
 
     def serves(self, day: date) -> bool:
-        """Whether the vendor lists a record of a day, by one request that is sent once."""
+        """Whether the vendor lists a record of a day, by requests that are sent once, the shortest first.
+
+        Requests for more days or records may fail alone (assumed). One for the day alone may list nothing, or be
+        rejected, if the end date is not included.
+        """
         window = DateRange(day, day)
-        try:
-            with self.without_retries():
-                return bool(self._read_answer(DateRange(day, day + PADDING_AFTER), window).days[day])
-        except VendorError:
-            return False
+        with self.without_retries():
+            for length in SHORTEST_FIRST:
+                try:
+                    if self._read_answer(DateRange(day, day + length), window).days[day]:
+                        return True
+                except (RequestRejected, DateRangeMismatch):
+                    continue
+                except VendorError:
+                    return False
+        return False
 
     def rejection_of(self, day: date) -> str | None:
         """The message with which the vendor rejects a request for a day alone; None if it does not reject it."""

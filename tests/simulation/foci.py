@@ -48,4 +48,5 @@ FOCI: Final[dict[str, tuple[str, ...]]] = {
     "a limit of JSON on the records of a day": ("json_daily", "busy_days"),
     "a contract younger than 30 days": ("default_start", "later_contract"),
     "requests that are rejected for their size, the CSV down": ("json_refuses", "csv_outage"),
+    "requests that fail for their size, the CSV down": ("json_fails", "csv_outage"),
 }

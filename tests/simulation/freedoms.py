@@ -212,6 +212,7 @@ FREEDOMS: dict[str, Freedom] = {
     "csv_unlisted": _any_of(3, 5, 10, 20, passing=True),
     "json_refuses": Freedom(_largest_request, passing=True),
     "csv_refuses": Freedom(_largest_request, passing=True),
+    "json_fails": Freedom(_largest_request, passing=True),
     # A limit leaves a random part of an answer, in order.
     "json_sampled": _any_of(True),
     "csv_sampled": _any_of(True),

@@ -124,8 +124,9 @@ class Night:
 
     def is_limited(self, source: str) -> bool:
         """Whether the smallest padded request for some day reaches the limit; others count always."""
-        limits = (self.vendor.days_limit(source), *map(self.vendor.trait, (f"{source}_refuses", f"{source}_daily")))
-        if any(each is not None for each in limits):
+        if self.vendor.days_limit(source) is not None:
+            return True
+        if any(self.vendor.trait(f"{source}_{kind}") is not None for kind in ("refuses", "fails", "daily")):
             return True
         limit = self.vendor.limit(source)
         if limit is None:

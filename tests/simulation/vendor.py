@@ -300,17 +300,20 @@ class Vendor:
 
     def has_limit(self, source: str) -> bool:
         """Whether answers have a limit, of records or of days, or larger requests are rejected."""
-        limits = (
-            self.limit(source),
-            self.days_limit(source),
-            *map(self.trait, (f"{source}_refuses", f"{source}_daily")),
-        )
+        others = (self.trait(f"{source}_{kind}") for kind in ("refuses", "fails", "daily"))
+        limits = (self.limit(source), self.days_limit(source), *others)
         return any(limit is not None for limit in limits)
 
     def _refuse_large(self, source: str, first: date, last: date, listed: int) -> None:
-        most = self.trait(f"{source}_refuses") or {}
-        if (last - first).days >= most.get("days", date.max.toordinal()) or listed > most.get("records", listed):
+        def is_too_large(most: Mapping[str, int] | None) -> bool:
+            most = most or {}
+            return (last - first).days >= most.get("days", date.max.toordinal()) or listed > most.get("records", listed)
+
+        if is_too_large(self.trait(f"{source}_refuses")):
             raise RequestRejected('HTTP 400, "too much is requested"')
+        if is_too_large(self.trait(f"{source}_fails")):
+            self.faults[source] += 1
+            raise RetryableError("HTTP 504")
 
     # Answers.
 

@@ -1,4 +1,4 @@
-"""Requests that the vendor rejects for their size, in days or in records, and days that it no longer serves."""
+"""Requests that are rejected or fail for their size, in days or in records, and days that are no longer served."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def records_growing(first, last):
 RECORDS = records_growing(1, 11)
 
 
-def rejecting(records=RECORDS, *, most_days=None, most_records=None, earliest=None):
+def rejecting(records=RECORDS, *, most_days=None, most_records=None, earliest=None, error=RequestRejected):
     """Answers of a vendor that rejects larger requests, and those that begin before its first day."""
 
     def listed(requested):
@@ -39,7 +39,7 @@ def rejecting(records=RECORDS, *, most_days=None, most_records=None, earliest=No
             raise RequestRejected(f"HTTP 400, {str(earliest)!r} is the first day")
         found = within(records, requested)
         if (most_days and len(requested) > most_days) or (most_records is not None and len(found) > most_records):
-            raise RequestRejected(f"HTTP 400, too much: {len(requested)} days")
+            raise error(f"HTTP 400, too much: {len(requested)} days")
         return found
 
     return listed
@@ -141,6 +141,33 @@ def test_a_day_that_is_too_large_for_any_request_is_open_and_not_one_that_is_ser
     vendor = FakeClient(rejecting(records, most_records=30))
     [batch] = vendor.fetch(days(2, 9))
     assert (set(batch.unresolved_days), batch.refused) == ({day(9)} | set(days(7, 8).days()), frozenset())
+
+
+DOWN = raising(RetryableError("HTTP 503"))
+KNOWN = {"the first night": None, "a later night": {day(number): 3 + number for number in (1, 2)}}
+
+
+@pytest.mark.parametrize("complete", KNOWN.values(), ids=KNOWN)
+@pytest.mark.parametrize("size", [{"most_days": 2}, {"most_days": 3}, {"most_records": 17}], ids=str)
+def test_days_are_requested_alone_where_requests_of_such_a_size_fail(size, complete):
+    vendor = FakeClient(rejecting(**size, error=RetryableError), DOWN, RECORDS)
+    [batch] = vendor.fetch(days(6, 8), complete=complete)
+    assert (batch.unresolved_days, batch.failed) == ({}, frozenset())
+    assert records_by_day(batch) == expected_days(RECORDS, days(6, 8))
+
+
+@pytest.mark.parametrize("alone", [[], RequestRejected("HTTP 400, an end before the start")], ids=["empty", "rejected"])
+def test_an_excluded_end_date_does_not_hide_that_short_requests_are_served(alone):
+    def listed(requested):
+        if len(requested) == 1:
+            return raising(alone)(requested) if isinstance(alone, RequestRejected) else alone
+        if len(requested) > 2:
+            raise RetryableError("HTTP 504")
+        return within(RECORDS, DateRange(requested.first, requested.first))
+
+    [batch] = FakeClient(listed, DOWN, RECORDS).fetch(days(4, 8))
+    # The largest day cannot be compared with a larger answer; the newest records have all of it.
+    assert batch.days.keys() | {day(8)} == {*days(4, 8).days()}
 
 
 @pytest.mark.parametrize("most_days", [None, 3])
