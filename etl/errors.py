@@ -6,7 +6,8 @@
     ├── AuthenticationError            renew the token: neither a retry nor the other source can help
     ├── VendorError                    the request failed: use the other source, or run again later
     │   ├── RequestRejected            the vendor refuses this request; a retry is useless
-    │   │   └── UnknownRecordError     the vendor has no record with this id; check where the id came from
+    │   │   ├── UnknownRecordError     the vendor has no record with this id; check where the id came from
+    │   │   └── NoRecordsError         the vendor says that it has no records of the days: other evidence may agree
     │   └── RetryableError             retry a little later
     │       └── InvalidResponse        an unreliable answer: retry, then use the other source
     │           └── DateRangeMismatch  an answer for other days: the stored rows are kept
@@ -74,6 +75,10 @@ class RequestRejected(VendorError):
 
 class UnknownRecordError(RequestRejected):
     """The vendor has no record with the id. The message is the vendor's."""
+
+
+class NoRecordsError(RequestRejected):
+    """The vendor says by an error that it has no records of the requested days: an empty answer in another form."""
 
 
 class RetryableError(VendorError):

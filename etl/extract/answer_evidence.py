@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Final, NamedTuple, TypeAlias
 
@@ -105,6 +105,9 @@ def listed_range(stats: ReadStats | _Content) -> tuple[date, date]:
 class AnswerEvidence:
     """The sizes and days with records of one source's answers in a run, as evidence about each other. Thread-safe.
 
+    Attributes:
+        largest: Records in the largest answer.
+
     Args:
         today: The current date in the vendor's wall clock, of which records arrive between two requests.
         largest_before: Records in the largest answer of earlier runs; None without earlier runs.
@@ -112,6 +115,8 @@ class AnswerEvidence:
 
     def __init__(self, today: date = date.max, largest_before: int | None = None) -> None:
         self.largest = 0
+        self._denied: set[date] = set()
+        self._shown: set[date] = set()
         self._today = today
         self._largest_before = largest_before
         self._listed_days: set[date] = set()
@@ -123,16 +128,20 @@ class AnswerEvidence:
         self._limited: dict[_Key, _Answer] = {}  # those of them that lack at least MIN_SHORTFALL
         self._lock = threading.Lock()
 
-    def add(self, stats: ReadStats, requested: DateRange, counts: Mapping[date, int]) -> None:
+    def add(
+        self, stats: ReadStats, requested: DateRange, counts: Mapping[date, int], *, is_denied: bool = False
+    ) -> None:
         """Record an answer.
 
         Args:
             stats: Its statistics.
             requested: The dates of the request.
             counts: Number of valid records of each target day.
+            is_denied: Whether it is an error that says that there are no records.
         """
         answer = _answer(stats, requested)
         with self._lock:
+            (self._denied if is_denied else self._shown).update(counts)
             if stats.earliest is not None:
                 self._listed_days.update(listed_range(stats))
             for day, count in counts.items():
@@ -163,6 +172,10 @@ class AnswerEvidence:
         """Record that an answer is known to be truncated."""
         with self._lock:
             self._add_shortfall(_answer(stats, requested), MIN_SHORTFALL)
+
+    def only_denied(self, days: Iterable[date]) -> set[date]:
+        """The days that no list shows empty, only errors that say that there are no records."""
+        return {day for day in days if day in self._denied and day not in self._shown}
 
     def most_kept(self, day: date) -> int:
         """The most valid records of a past target day in an answer; 0 for today, whose records still arrive."""

@@ -29,6 +29,7 @@ class CrossCheck:
         self._today = evidence.today
         self._complete_counts = evidence.complete_counts
         self._is_new = evidence.is_new
+        self._complete_counts = evidence.complete_counts
         self._json_answers = evidence.json
         self._csv_answers = evidence.csv
         self._get_newest = evidence.get_newest
@@ -171,9 +172,14 @@ class CrossCheck:
         return json_days.with_unresolved(lacking, "records that the CSV export lists are missing")
 
     def _perhaps_hidden(self, days: Collection[date], json_days: SourceDays) -> set[date]:
-        """The days that JSON shows empty and the newest records do not, if JSON is known to hide days."""
+        """The days that JSON shows empty and the newest records do not, if JSON is known to hide days.
+
+        If it is not, those of which JSON only says by errors that there are no records.
+        """
         empty = {day for day in days if not json_days.days[day]}
-        if not empty or not self._hides_days():
+        if empty and not self._hides_days():
+            empty = self._json_answers.only_denied(empty)
+        if not empty:
             return set()
         newest = self._get_newest()
         return {day for day in empty if newest is None or not newest.prove_empty(day, json_days.days)}
@@ -181,11 +187,13 @@ class CrossCheck:
     def _hides_days(self) -> bool:
         """Whether JSON is known to show days empty of which the export or the newest records have some.
 
-        If no JSON answer of this run has a record, a day that one of the others lists is requested from JSON.
+        If no JSON answer of this run has a record, a day that one of the others lists, or that is stored, is requested
+        from JSON.
         """
         if not self._hidden_days and not self._json_answers.largest:
             newest = self._get_newest()
             listed = {*self._csv_answers.listed_days(), *(newest.days() if newest else ())}
+            listed = listed or {day for day, count in self._complete_counts.items() if count}
             day = max((day for day in listed if day <= self._today), default=None)
             if day is not None and self._shows_empty(day):
                 self._hidden_days.add(day)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from etl.date_ranges import DateRange
+from etl.errors import NoRecordsError
 from etl.extract.completeness import (
     days_without_padding,
     describe_range,
@@ -26,12 +27,14 @@ class JsonAnswer:
 
     Attributes:
         margin: Time after a day that the request must include to cover it for certain.
+        denial: The error by which the vendor says that it has no records; None for a list.
     """
 
     requested: DateRange
     stats: ReadStats
     days: dict[date, DayRecords]
     margin: timedelta = PADDING_AFTER
+    denial: NoRecordsError | None = None
 
     def incomplete_days(self) -> frozenset[date]:
         """The target days that the request may not have covered in full."""

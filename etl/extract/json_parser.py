@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import IO, Any, Final
 
-from etl.errors import InvalidResponse, RequestRejected, VendorError
+from etl.errors import InvalidResponse, NoRecordsError, RequestRejected, VendorError
 from etl.extract.json_reader import CHUNK_BYTES, DuplicateKeyDict, JsonReader, TooDeeplyNested, object_from_pairs
 from etl.extract.pagination import find_claims
 from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, RejectedRecord
@@ -35,6 +35,20 @@ _LONG_NUMBER: Final = re.compile(r"\d{10,}")
 _ABOUT_DATES: Final = re.compile(
     r"\b(?:start_|end_)?dates?\b|\b(?:period|range)\b|\bдат[аыуе]\b|\bпериод", re.IGNORECASE
 )
+_NO_RECORDS: Final = re.compile(
+    r"""
+    (?:
+        (?:billing\ )?(?:records?|data|rows|entries|calls)\ (?:(?:was|were|is|are)\ )?not\ found
+        | (?:there\ (?:is|are)\ )?no\ (?:billing\ )?(?:records?|data|rows|entries|calls)(?:\ (?:(?:was|were)\ )?found)?
+        | nothing\ (?:was\ )?found
+        | (?:запис[иь]|данные)\ не\ найден[аоы]? | (?:нет|не\ найдено)\ (?:записей|данных)
+    )
+    (?:\ (?:for|in|within|between|on|since|за|в|с)\ .*)?
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A message that there are no records. Source: the reference has "id record not found" for `get_status`; that the calls
+about charges have a similar one for days without records is assumed."""
 _FIELDS: Final = RawRecord.__struct_fields__
 
 
@@ -83,6 +97,11 @@ def error_reason(answer: Any, redact: Callable[[str], str]) -> str:
     return f'"{shown[:MAX_REASON_LENGTH]}"'
 
 
+def says_no_records(reason: str) -> bool:
+    """Whether the vendor's error message says that there are no records: an empty answer in another form (assumed)."""
+    return _NO_RECORDS.fullmatch(reason.strip('" .!')) is not None
+
+
 def is_about_dates(reason: str) -> bool:
     """Whether the vendor's error message rejects the dates of a request: others may be accepted (assumed)."""
     return _ABOUT_DATES.search(reason) is not None
@@ -113,6 +132,9 @@ def _read_records(reader: JsonReader, feed: Feed, redact: Callable[[str], str]) 
         records = list(_to_raw_records(list(data.values()), seen_fields, malformed))
         count += len(records)
         yield records
+    elif data == {}:
+        # As the reference has it for errors, and as PHP may encode an empty list (assumed).
+        raise NoRecordsError("an answer whose data is an empty object")
     elif not isinstance(data, list):
         raise InvalidResponse("an answer whose data is not a list")
     feed.unknown = tuple(sorted(seen_fields - ALL_FIELDS))
@@ -181,6 +203,8 @@ def _unwrap_data(envelope: list[tuple[str, Any]], redact: Callable[[str], str]) 
 
 def _vendor_error(outcome: str, answer: dict[str, Any], redact: Callable[[str], str]) -> VendorError:
     reason = error_reason(answer, redact)
+    if says_no_records(reason):
+        return NoRecordsError(f"{outcome}, {reason}")
     error = RequestRejected if is_about_dates(reason) else InvalidResponse
     return error(f"{outcome}, {reason}")
 

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from etl.date_ranges import ONE_DAY, DateRange
-from etl.errors import DateRangeMismatch, RequestRejected, VendorError
+from etl.errors import DateRangeMismatch, NoRecordsError, RequestRejected, VendorError
 from etl.extract.claims import VoidClaims
 from etl.extract.client import Client
 from etl.extract.completeness import describe_range, uncovered_days
@@ -60,7 +60,8 @@ class JsonRequests:
 
         The vendor may reject a start date before its oldest day and an end date in the future (assumed). Alternatives
         are tried for both, the widest first, and the accepted dates are remembered. A start date counts as rejected
-        only if it is rejected again after its alternative was accepted.
+        only if it is rejected again after its alternative was accepted. The answer is empty if no alternative is
+        accepted, and the vendor says that it has no records.
 
         Raises:
             DateRangeMismatch: All records are of other days.
@@ -68,6 +69,7 @@ class JsonRequests:
             VendorError: The request failed.
         """
         rejection: RequestRejected | None = None
+        denial: tuple[DateRange, NoRecordsError] | None = None
         starts = self._candidate_start_dates(window)
         for first in starts:
             rejected: DateRange | None = None
@@ -79,6 +81,8 @@ class JsonRequests:
                 except RequestRejected as error:
                     log.info("a request for %s..%s was rejected (%s)", first, end, error)
                     rejection, rejected = error, DateRange(first, end)
+                    if denial is None and isinstance(error, NoRecordsError):
+                        denial = rejected, error
                     continue
                 if rejection is not None and rejected is not None and self._rejects_length(rejected, answer.requested):
                     raise rejection
@@ -86,13 +90,15 @@ class JsonRequests:
                     self._latest_end = end
                 if first > starts[0]:
                     # A temporary rejection would lose records of the first day if the vendor uses another time zone.
-                    padded_answer = self.try_send(DateRange(starts[0], end), window)
+                    padded_answer = self._try_send(DateRange(starts[0], end), window)
                     if padded_answer is not None:
                         return padded_answer
                     if rejection is not None and self._accepts_shorter(starts[0], answer.requested):
                         raise rejection
                     self.earliest_start = first
                 return answer
+        if denial is not None:
+            return self._deny(*denial, window)
         raise rejection or RequestRejected("no request covers these days")
 
     def probe(self, window: DateRange) -> JsonAnswer | None:
@@ -138,6 +144,8 @@ class JsonRequests:
         window = DateRange(day, day)
         try:
             self._read_answer(window, window)
+        except NoRecordsError:
+            pass
         except RequestRejected as error:
             return str(error)
         except VendorError:
@@ -164,8 +172,23 @@ class JsonRequests:
         """
         try:
             return self._read_answer(request, target)
+        except NoRecordsError as error:
+            return self._deny(request, error, target)
         except (RequestRejected, DateRangeMismatch, failures):
             return None
+
+    def _try_send(self, request: DateRange, target: DateRange) -> JsonAnswer | None:
+        """Request certain dates of which the vendor has records; None if it does not serve them."""
+        try:
+            return self._read_answer(request, target)
+        except (RequestRejected, DateRangeMismatch):
+            return None
+
+    def _deny(self, requested: DateRange, error: NoRecordsError, target: DateRange) -> JsonAnswer:
+        """The empty answer that the vendor gives as an error."""
+        answer = replace(self._parse(Feed(rows=()), requested, target), denial=error.with_traceback(None))
+        self._answers.add(answer.stats, requested, dict.fromkeys(target.days(), 0), is_denied=True)
+        return answer
 
     def _candidate_start_dates(self, window: DateRange) -> list[date]:
         padded = window.first - PADDING_BEFORE
@@ -189,26 +212,18 @@ class JsonRequests:
         if len(rejected) <= self._most_days:
             return False
         shorter = DateRange(rejected.last - (accepted.last - accepted.first), rejected.last)
-        return self.try_send(shorter, DateRange(accepted.last, accepted.last)) is not None
+        return self._try_send(shorter, DateRange(accepted.last, accepted.last)) is not None
 
     def _accepts_shorter(self, start: date, accepted: DateRange) -> bool:
         """Whether the vendor rejected an earlier start date for the length of the request: it accepts a shorter one."""
         shorter = DateRange(start, start + (accepted.last - accepted.first))
         day = DateRange(accepted.first, accepted.first)
-        return len(accepted) >= self._most_days and self.try_send(shorter, day) is not None
+        return len(accepted) >= self._most_days and self._try_send(shorter, day) is not None
 
     def _read_answer(self, requested: DateRange, target: DateRange) -> JsonAnswer:
-        def read(feed: Feed) -> JsonAnswer:
-            spool = self._open_spool()
-            stats = self._read_feed(feed, target, spool.add)
-            log_unknown_fields(feed)
-            if uncovered_days(target.days(), requested, stats).issuperset(target.days()) and not stats.kept:
-                raise DateRangeMismatch(f"{describe_range(stats)} in place of {requested}")
-            missing_fields = ATTRIBUTES - feed.fields
-            days = {day: replace(records, missing_fields=missing_fields) for day, records in spool.days(target).items()}
-            return JsonAnswer(requested, stats, days)
-
-        answer = self._client.get_records(requested, read, retry=self._retries())
+        answer = self._client.get_records(
+            requested, lambda feed: self._parse(feed, requested, target), retry=self._retries()
+        )
         if answer.stats.claims:
             claims = self._claims.without_void(answer.stats, requested)
             answer = replace(answer, stats=replace(answer.stats, claims=claims))
@@ -217,6 +232,16 @@ class JsonRequests:
         if self.earliest_start is not None:
             self.earliest_start = min(self.earliest_start, requested.first)
         return answer
+
+    def _parse(self, feed: Feed, requested: DateRange, target: DateRange) -> JsonAnswer:
+        spool = self._open_spool()
+        stats = self._read_feed(feed, target, spool.add)
+        log_unknown_fields(feed)
+        if uncovered_days(target.days(), requested, stats).issuperset(target.days()) and not stats.kept:
+            raise DateRangeMismatch(f"{describe_range(stats)} in place of {requested}")
+        missing_fields = ATTRIBUTES - feed.fields
+        days = {day: replace(records, missing_fields=missing_fields) for day, records in spool.days(target).items()}
+        return JsonAnswer(requested, stats, days)
 
     def _read_stats(self, request: DateRange) -> ReadStats:
         return self._client.get_records(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
@@ -84,9 +84,31 @@ class JsonSource:
             if len(records) < self._answers.most_kept(day) or (not records and self._answers.has_listed(day))
         ]
 
+    def confirm_denied_days(self, result: SourceDays, empty: Collection[date]) -> SourceDays:
+        """Request empty days together with the nearest one that is known to have records, where only errors show them.
+
+        The answer then is a list; the days of which it lists a record are unresolved.
+
+        Args:
+            result: The days of a window.
+            empty: Those of them that appear empty for the first time.
+        """
+        denied = self._answers.only_denied(empty)
+        newest = self._get_newest() if denied else None
+        denied = {day for day in denied if newest is None or not newest.prove_empty(day, result.days)}
+        if not denied:
+            return result
+        first, last = min(denied), max(denied)
+        if (known := self._day_with_records(apart_from=DateRange(first, last))) is not None:
+            self._requests.probe(DateRange(min(first, known), max(last, known)))
+        hidden = denied.intersection(self.days_listed_elsewhere(result))
+        return result.with_unresolved(hidden, "an error that there are no records, although another answer lists some")
+
     def days_with_records(self, window: DateRange) -> frozenset[date]:
         """The days of a window of which one answer, complete or not, lists a record."""
         answer = self._requests.send(window)
+        if answer.denial is not None:
+            raise answer.denial
         if answer.stats.kept or not answer.stats.listed:
             return frozenset(day for day, records in answer.days.items() if records)
         # A limit may have left only the days around the window.

@@ -247,6 +247,7 @@ class Source:
             refetch_range = DateRange(min(days_behind), max(days_behind))
             json_days = combine(window, [json_days.without(refetch_range.days()), self._refetch(refetch_range)])
             refetched.update(refetch_range.days())
+        json_days = self._json.confirm_denied_days(json_days, self._check.new_empty_days(json_days))
         if len(window) == 1:
             return json_days
         past_empty = {day for day, records in json_days.days.items() if not records and day < self.today}

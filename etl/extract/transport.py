@@ -24,10 +24,17 @@ import msgspec
 import requests
 import urllib3
 
-from etl.errors import AuthenticationError, BillingError, InvalidResponse, RequestRejected, RetryableError
+from etl.errors import (
+    AuthenticationError,
+    BillingError,
+    InvalidResponse,
+    NoRecordsError,
+    RequestRejected,
+    RetryableError,
+)
 from etl.extract.connection_errors import RETRY_STATUSES, SettingNames, exception_chain, to_vendor_error
 from etl.extract.deadline import DeadlineSession
-from etl.extract.json_parser import error_reason
+from etl.extract.json_parser import error_reason, says_no_records
 from etl.network import Route
 
 log = logging.getLogger(__name__)
@@ -197,12 +204,13 @@ class Transport:
         if status in RETRY_STATUSES or status >= 500:
             wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             return RetryableError(f"HTTP {status}", retry_after=wait)
-        if status == requests.codes.not_found:
-            reason = self._error_reason(response)
-            url = self.redact(self._base_url)
-            return RequestRejected(f"HTTP 404, {reason}; is {self._names.api_url} right? It is {url}")
         if 400 <= status < 500:
-            return RequestRejected(f"HTTP {status}, {self._error_reason(response)}")
+            reason = self._error_reason(response)
+            if says_no_records(reason):
+                return NoRecordsError(f"HTTP {status}, {reason}")
+            is_wrong_path = status == requests.codes.not_found
+            hint = f"; is {self._names.api_url} right? It is {self.redact(self._base_url)}" if is_wrong_path else ""
+            return RequestRejected(f"HTTP {status}, {reason}{hint}")
         return RetryableError(f"HTTP {status} instead of 200")
 
     def _error_reason(self, response: requests.Response) -> str:

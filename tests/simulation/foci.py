@@ -49,4 +49,7 @@ FOCI: Final[dict[str, tuple[str, ...]]] = {
     "a contract younger than 30 days": ("default_start", "later_contract"),
     "requests that are rejected for their size, the CSV down": ("json_refuses", "csv_outage"),
     "requests that fail for their size, the CSV down": ("json_fails", "csv_outage"),
+    "no records, as an error": ("json_denies", "csv_denies", "quiet_days"),
+    "no records, as an error, and a young account": ("json_denies", "default_start", "later_contract"),
+    "no records, as an error, and days that JSON shows empty": ("json_denies", "json_hides", "csv_outage"),
 }

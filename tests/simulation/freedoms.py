@@ -213,6 +213,8 @@ FREEDOMS: dict[str, Freedom] = {
     "json_refuses": Freedom(_largest_request, passing=True),
     "csv_refuses": Freedom(_largest_request, passing=True),
     "json_fails": Freedom(_largest_request, passing=True),
+    "json_denies": _any_of("404", "400", "object"),
+    "csv_denies": _any_of("404", "400"),
     # A limit leaves a random part of an answer, in order.
     "json_sampled": _any_of(True),
     "csv_sampled": _any_of(True),

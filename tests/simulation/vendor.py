@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import IO, Any, TypeVar
 
-from etl.errors import AuthenticationError, RequestRejected, RetryableError
+from etl.errors import AuthenticationError, NoRecordsError, RequestRejected, RetryableError
 from simulation.freedoms import FREEDOMS
 from simulation.scenario import Scenario
 from simulation.spelling import Spelling, csv_file, csv_line, json_object
@@ -383,6 +383,8 @@ class Vendor:
             last -= DAY
         items = self.shown("json", *self._served("json", first, last))
         self._refuse_large("json", first, requested_last, len(items))
+        if not items and (form := self._deny("json")) is not None:
+            return form
         return self._json_list("json", items)
 
     def _csv(self, first: date) -> bytes:
@@ -391,7 +393,18 @@ class Vendor:
         form = self.form("csv")
         items = self.shown_export(first)
         self._refuse_large("csv", first, self.today, len(items))
+        if not items:
+            self._deny("csv")
         return csv_file(self._text_of("csv", items, form), form)
+
+    def _deny(self, source: str) -> bytes | None:
+        """Say that there are no records by an error, or by an object in place of a list; None for an empty list."""
+        value = self.trait(f"{source}_denies")
+        if value == "object":
+            return b'{"success": true, "error": "", "data": {}}'
+        if value is not None:
+            raise NoRecordsError(f'HTTP {value}, "records not found"')
+        return None
 
     def shown_export(self, first: date) -> list[Item]:
         """The records of an export, in the vendor's order."""

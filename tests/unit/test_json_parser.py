@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from support.json_answers import read_answer
 
 from etl.date_ranges import DateRange
-from etl.errors import InvalidResponse, RequestRejected, VendorError
+from etl.errors import InvalidResponse, NoRecordsError, RequestRejected, VendorError
 from etl.extract.csv_parser import parse_csv
 from etl.extract.json_parser import error_reason, parse_answer, parse_envelope
 from etl.model import ALL_FIELDS, MISSING, RawRecord, Record, RejectedRecord, raw_record
@@ -133,7 +133,6 @@ def test_irrelevant_variations_of_the_envelope_are_accepted(body: bytes) -> None
         answer(success="0"): "success: false, without a reason",
         b'{"success": false, "error": "id record not found", "data": {}}': 'success: false, "id record not found"',
         b'{"success": true, "error": "", "data": null}': "an answer whose data is not a list",
-        b'{"success": true, "error": "", "data": {}}': "an answer whose data is not a list",
         b'{"success": true, "error": "", "data": {"0": {}, "next": {}}}': "an answer whose data is not a list",
         b'{"success": true, "error": "", "data": "[]"}': "an answer whose data is not a list",
         b'{"success": true, "error": ""}': "an answer whose data is not a list",
@@ -278,6 +277,32 @@ def test_an_error_message_about_dates_rejects_the_request(reason: str, error: ty
     with pytest.raises(VendorError) as caught:
         parse_csv(io.BytesIO(body + b"\n"))
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    (dict.fromkeys(
+        (
+            "records not found", "Record not found.", "No records", "no data found for the period", "nothing found",
+            "Записи не найдены", "Нет данных за период",
+        ),
+        NoRecordsError,
+    )
+    | dict.fromkeys(
+        ("id record not found", "client not found", "no data source", "records not found: database error"),
+        InvalidResponse,
+    )).items(),
+)  # fmt: skip
+def test_an_error_message_may_say_that_there_are_no_records(reason: str, error: type[VendorError]) -> None:
+    body = json.dumps({"success": False, "error": reason, "data": {}}, ensure_ascii=False).encode()
+    with pytest.raises(VendorError) as caught:
+        rows(body)
+    assert type(caught.value) is error
+
+
+def test_an_empty_object_in_place_of_a_list_says_that_there_are_no_records() -> None:
+    with pytest.raises(NoRecordsError):
+        rows(b'{"success": true, "error": "", "data": {}}')
 
 
 @pytest.mark.parametrize("success", ["1", '"1"', '"true"'])

@@ -29,7 +29,14 @@ from support.fake_vendor import (
 )
 
 from etl.date_ranges import DateRange
-from etl.errors import AuthenticationError, InvalidResponse, RequestRejected, RetryableError, SourceUnavailable
+from etl.errors import (
+    AuthenticationError,
+    InvalidResponse,
+    NoRecordsError,
+    RequestRejected,
+    RetryableError,
+    SourceUnavailable,
+)
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source import Source
@@ -991,6 +998,61 @@ def test_a_late_record_of_a_known_empty_day_is_found_if_json_hides_days():
     complete = {day(number): 15 for number in (1, 2, 3, 4, 6, 7)} | {day(5): 0}
     [batch] = client.fetch(days(4, 7), complete=complete)
     assert records_by_day(batch)[day(5)].total() == 1
+
+
+# Errors that say that there are no records ----------------------------------------------------------------------------
+
+
+def denying(records):
+    """Answers of a vendor that has an error in place of an empty list."""
+
+    def listed(requested):
+        return within(records, requested) or raising(NoRecordsError('HTTP 404, "records not found"'))(requested)
+
+    return listed
+
+
+DOWN = raising(RetryableError("HTTP 503"))
+
+
+@pytest.mark.parametrize("exported", [True, False], ids=["an export", "no export"])
+def test_days_before_the_first_record_are_empty_if_an_error_says_that_they_have_none(exported):
+    records = records_per_day(6, 11, 20)
+    client = FakeClient(denying(records), partial(since, records) if exported else DOWN, records)
+    batches = client.fetch(days(-20, -14), days(-13, -7), days(-6, 0), days(1, 7))
+    found = {one: counted for batch in batches for one, counted in records_by_day(batch).items()}
+    assert found == expected_days(records, days(-20, 7))
+
+
+@pytest.mark.parametrize("number", [-20, 1, 8])
+def test_days_around_rare_records_are_empty_if_an_error_says_that_they_have_none(number):
+    records = [vendor_record(f"{day(one)}T10:00:00") for one in (-10, -3)]
+    [batch] = FakeClient(denying(records), DOWN, records).fetch(days(number, number + 2))
+    assert records_by_day(batch) == expected_days(records, days(number, number + 2))
+
+
+def test_an_error_that_there_are_no_records_shows_no_day_empty_if_nothing_is_known_of_the_account():
+    [batch] = FakeClient(denying([]), denying([])).fetch(days(1, 5))
+    assert (batch.days, batch.unresolved_days.keys()) == ({}, {*days(1, 5).days()})
+    assert "BILLING_API_URL" not in str(batch.unresolved_days)
+
+
+def test_an_error_that_there_are_no_records_is_not_believed_if_a_wider_request_lists_some():
+    records = records_per_day(-20, 11, 20)
+
+    def listed(requested):
+        if requested.last < day(4):
+            raise NoRecordsError('HTTP 400, "records not found"')
+        return within(records, requested)
+
+    [batch] = FakeClient(listed, DOWN, records).fetch(days(-10, -4))
+    assert batch.days == {}
+
+
+def test_an_error_for_every_day_is_not_believed_if_the_account_has_records():
+    records = records_per_day(-20, 11, 20)
+    [batch] = FakeClient(denying([]), DOWN, records).fetch(days(-10, -4))
+    assert batch.days == {}
 
 
 # Times in the future -------------------------------------------------------------------------------------------------

@@ -221,6 +221,13 @@ def test_the_vendors_reason_is_part_of_the_error(vendor):
         assert str(failure(transport)) == 'HTTP 400, "id record not found"'
 
 
+@pytest.mark.parametrize("status", [400, 404])
+def test_an_error_that_says_that_there_are_no_records_does_not_ask_for_the_url(vendor, status):
+    vendor.faults.add("status", status=status, body='{"success": false, "error": "records not found", "data": {}}')
+    with opened(vendor.url) as transport:
+        assert str(failure(transport)) == f'HTTP {status}, "records not found"'
+
+
 @pytest.mark.parametrize(
     "body", ["", "<html>no</html>", "[]", '{"error": null}', "[" * 5000, '"\\ud800"', '{"error": 5}']
 )
