@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from decimal import Decimal
 from itertools import pairwise, permutations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -76,6 +77,7 @@ _HEADER_PATTERNS: Final = {
 }
 
 
+_PLAIN_AMOUNT: Final = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,9})?", re.ASCII)
 _TOTAL: Final = re.compile(r"(?:итого|всего|сумма|(?:grand |sub)?total)\b", re.IGNORECASE)
 _MAX_TOTAL_VALUES: Final = 3
 """Values of a row of sums: the word, a number of records, an amount. A record has a time, phone, code and price."""
@@ -114,6 +116,29 @@ def is_total_line(row: Sequence[str], time_column: int | None) -> bool:
     if _TOTAL.match(first) is None or sum(map(bool, row)) > _MAX_TOTAL_VALUES:
         return False
     return not any(map(is_time, row if time_column is None else row[time_column : time_column + 1]))
+
+
+def has_price_alone(row: Sequence[object], columns: ColumnIndex) -> bool:
+    """Whether the only text of a row is that of a price."""
+    time_column, price_column = columns.get("created_at"), columns.get("price")
+    if time_column is None or price_column is None or row[time_column]:
+        return False
+    return [index for index, cell in enumerate(row) if isinstance(cell, str) and cell.strip()] == [price_column]
+
+
+def is_sum_of_others(last: str, prices: Iterable[str]) -> bool:
+    """Whether the price of the last row is the sum of all others: a total without a word for it (assumed).
+
+    Args:
+        last: The price of the last row.
+        prices: Those of all rows, the last one included. Unless all are plain numbers, the sum is unknown.
+    """
+    total = Decimal(0)
+    for text in (price.strip().replace(",", ".") for price in prices):
+        if _PLAIN_AMOUNT.fullmatch(text) is None:
+            return False
+        total += Decimal(text)
+    return total == 2 * Decimal(last.strip().replace(",", "."))
 
 
 def field_for_header(name: str) -> str | None:

@@ -31,6 +31,8 @@ from etl.extract.csv_columns import (
     columns_by_content,
     columns_by_header,
     field_for_header,
+    has_price_alone,
+    is_sum_of_others,
     is_time,
     is_total_line,
     printable_name,
@@ -366,10 +368,25 @@ def _records(file: BinaryIO, csv_format: _CsvFormat) -> Generator[RawRecord, Non
     # Missing fields are taken from MISSING, appended to each row.
     pick = itemgetter(*(csv_format.columns.get(name, csv_format.width) for name in FIELDS))
     total_lines: list[int] = []
+    held_back: list[Any] | None = None
     with closing(_rows(file, csv_format, total_lines)) as rows:
         for row in rows:
             row.append(MISSING)
-            yield RawRecord(*pick(row))
+            if held_back is not None:
+                yield RawRecord(*pick(held_back))
+                held_back = None
+            if has_price_alone(row, csv_format.columns):
+                held_back = row
+            else:
+                yield RawRecord(*pick(row))
+    if held_back is not None:
+        price = csv_format.columns["price"]
+        with closing(_rows(file, csv_format)) as rows:
+            is_total = is_sum_of_others(held_back[price], (row[price] for row in rows))
+        if is_total:
+            log.info("the last line of the export is the sum of its prices, which is no record")
+        else:
+            yield RawRecord(*pick(held_back))
     if total_lines:
         first_lines = ", ".join(map(str, total_lines[:10]))
         log.info("the export has %d lines with totals, which are no records: line %s", len(total_lines), first_lines)

@@ -87,6 +87,27 @@ def test_a_row_with_a_time_is_a_record_whatever_its_text(text: str, order: Seque
     assert read(lines(*rows)) == expected, "without a header, too"
 
 
+@pytest.mark.parametrize(("amount", "records"), [("0.4", 2), ("0,40", 2), ("0.2", 3), ("0.41", 3), ("0.4 руб.", 3)])
+def test_a_last_line_with_the_sum_of_all_prices_alone_is_no_record(amount: str, records: int) -> None:
+    row = ROW.replace(",", ";")
+    total = ";".join(amount if name == "price" else "" for name in FIELDS)
+    assert len(read(lines(";".join(FIELDS), row, row, total))) == records
+    assert len(read(lines(";".join(FIELDS), row, row, total, ""))) == records
+
+
+def test_a_price_alone_before_the_last_line_is_a_record() -> None:
+    row = ROW.replace(",", ";")
+    total = ";".join("0.2" if name == "price" else "" for name in FIELDS)
+    assert len(read(lines(";".join(FIELDS), row, total, row))) == 3
+    assert len(read(lines(";".join(FIELDS), row, total, total))) == 3
+
+
+@pytest.mark.parametrize("column", ["created_at", "phone", "code_auth", "status", "status_info"])
+def test_a_last_line_with_the_sum_and_any_other_field_is_a_record(column: str) -> None:
+    total = ";".join({"price": "0.2", column: "1"}.get(name, "") for name in FIELDS)
+    assert len(read(lines(";".join(FIELDS), ROW.replace(",", ";"), total))) == 2
+
+
 def test_the_number_of_lines_with_totals_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "etl")
     totals = ["Итого;;;;;0.2", "Total;2021-12-29;;;;0.2"]
