@@ -5,6 +5,7 @@ From a window of days down to the connection:
     source           the days of a window, from JSON, the export or both
     cross_check      the comparison of JSON's days with the export
     json_source      complete days from JSON: requests, bisected until no answer can be truncated
+    json_completeness  the evidence that a JSON answer is complete
     json_requests    requests with padded dates, or those that the vendor accepts instead
     json_answer      one answer, and the days that its request covers
     short_requests   single days by the shortest requests, where longer ones are truncated or rejected

@@ -7,10 +7,12 @@ keeps the oldest records, the newest or any others. So an answer is accepted as 
 
 - it is smaller than another answer of the same source, in records and in bytes, so that no limit can have truncated it
   (`AnswerEvidence`), and clearly smaller than the answers that are known to be truncated, if these differ in size;
-- it is ordered by time and has records before and after the target days: a limit truncates an ordered list at an end;
-- a smaller request for its outermost days agrees, or it contains the newest records of the account (`NewestRecords`).
+- it is ordered by time and has records before and after the target days: a limit truncates an ordered list at an end,
+  unless it leaves a random part, which lacks known records;
+- a smaller request for its outermost or its busiest day agrees, or it contains the newest records of the account
+  (`NewestRecords`).
 
-Each source lists its evidence in order, the cheapest first: `JsonSource._is_complete` and
+Each source lists its evidence in order, the cheapest first: `JsonCompleteness.is_complete` and
 `OpenExport._find_complete_parts`.
 
 There may also be a limit on the days of an answer, which is then small: a day is empty only if no other answer lists a
