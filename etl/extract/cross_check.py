@@ -27,7 +27,6 @@ class CrossCheck:
 
     def __init__(self, evidence: RunEvidence, shows_empty: Callable[[date], bool]) -> None:
         self._today = evidence.today
-        self._complete_counts = evidence.complete_counts
         self._is_new = evidence.is_new
         self._complete_counts = evidence.complete_counts
         self._json_answers = evidence.json
