@@ -244,7 +244,8 @@ class Night:
         Several days of the same size do, if they are compared with the CSV.
         """
         daily = self.vendor.trait("json_daily")
-        if daily is None or rows.total() != daily["size"] or rows - self.of(day):
+        unread = len(self.unreadable("json", day))
+        if daily is None or not daily["size"] - unread <= rows.total() <= daily["size"] or rows - self.of(day):
             return False
         truncated = [each for each in self.fetched if each < self.today and len(self.items[each]) >= daily["size"]]
         return len(truncated) < MIN_DAYS_OF_A_SIZE or not self.clean["csv"]
