@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import URL
 
@@ -16,10 +16,12 @@ from etl.db.errors import translate_errors
 from etl.errors import BillingError, DatabaseError, Interrupted
 from etl.exit_codes import ExitCode, most_severe
 from etl.ops.heartbeat import TIMEOUT_SECONDS, Heartbeat
-from etl.ops.metrics import AccountGauges, RunOutcome, load_gauges, write_metrics
 from etl.services.context import utc_now
 from etl.services.database import open_engine
 from etl.services.run import AccountOutcome
+
+if TYPE_CHECKING:
+    from etl.ops.metrics import AccountGauges
 
 INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
 """For the last heartbeat of interrupted runs: the process has to end within five seconds."""
@@ -71,6 +73,8 @@ class Monitoring:
 
 def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_are: bool, patience: float) -> None:
     """Write the metrics of runs, and the gauges of their accounts from each database that answers."""
+    from etl.ops.metrics import RunOutcome, load_gauges, write_metrics  # runs without the file start faster
+
     now = utc_now()
     by_database: dict[URL, list[AccountOutcome]] = {}
     for outcome in outcomes:
