@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import pytest
 from sqlalchemy import text
-from support.engines import open_engine
-from support.run_helpers import NO_PROGRESS, settings_of
+from support.account_nights import ACCEPTED, AccountNights
 from support.sync_account import charges, vendor_record
 
-from etl.services.rejected import acknowledge_rejected, list_rejected
-from etl.services.run import RunRequest
-from etl.services.sync import run_sync
-
-FIFTH = date(2026, 3, 5)
 RECORDS = [record for number in range(3, 8) for record in charges(date(2026, 3, number), 6)]
 PENDING, OTHER = vendor_record("2026-03-05T09:00:00", "0"), vendor_record("2026-03-05T09:30:00", "0")
 
 
-class Nights:
+class Nights(AccountNights):
     def __init__(self, url, vendor, **changes):
-        self.vendor = vendor
-        self.settings = settings_of(url, vendor, date(2026, 3, 3), **changes)
-        self.engine = open_engine(url)
-        self.now = datetime(2026, 3, 8, 6, 30, tzinfo=UTC)
+        super().__init__(url, vendor, **changes)
         vendor.dataset.replace(RECORDS)
 
     def list_newest(self, *extra):
@@ -35,25 +26,9 @@ class Nights:
         self.vendor.faults.clear()
         self.vendor.faults.add("status", action="get_billing_record", status=200, body=body, times=None)
 
-    def run(self, command="sync", **options):
-        self.now += timedelta(minutes=1)
-        span = (FIFTH, FIFTH) if command == "accept" else (None, None)
-        return run_sync(
-            self.settings, RunRequest(command, *span, **options), NO_PROGRESS, redact=str, clock=lambda: self.now
-        )
-
-    def accept(self):
-        return self.run("accept", even_if_not_suspect=True)
-
     def count(self):
         with self.engine.connect() as connection:
             return connection.scalar(text("SELECT COUNT(*) FROM billing WHERE day = '2026-03-05'"))
-
-    def acknowledge(self):
-        ids = [record.id for record in list_rejected([self.settings], with_others=False).records]
-        if ids:
-            acknowledge_rejected([self.settings], ids, with_others=False)
-        return len(ids)
 
 
 @pytest.fixture
@@ -104,13 +79,13 @@ def test_a_further_missing_record_makes_the_accepted_day_suspect(nights, extra):
     nights.acknowledge()
     nights.list_newest(*extra)
     report = nights.run()
-    assert (report.exit_code, report.counts.suspect_days) == (65, [FIFTH])
+    assert (report.exit_code, report.counts.suspect_days) == (65, [ACCEPTED])
 
 
 def test_a_stored_day_that_lacks_a_newest_record_is_suspect_until_it_is_accepted(nights):
     assert nights.run().exit_code == 0
     nights.list_newest(PENDING)
-    assert nights.run().counts.suspect_days == [FIFTH]
+    assert nights.run().counts.suspect_days == [ACCEPTED]
     assert nights.run("accept").exit_code == 65
     for code in (65, 0):
         report = nights.run()
@@ -131,7 +106,7 @@ def test_the_row_of_a_record_that_only_the_newest_list_is_withdrawn_by_accept(ni
 
 def test_a_day_that_json_and_the_export_list_differently_is_not_accepted(nights):
     nights.list_newest(PENDING)
-    rows = [";".join(map(str, record.values())) for record in (*RECORDS[:12], *charges(FIFTH, 9)[2:], *RECORDS[18:])]
+    rows = [";".join(map(str, record.values())) for record in (*RECORDS[:12], *charges(ACCEPTED, 9)[2:], *RECORDS[18:])]
     body = "\n".join([";".join(RECORDS[0]), *rows, ""])
     nights.vendor.faults.add("status", action="get_billing_csv", status=200, body=body, times=None)
     nights.run()

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import pytest
 from sqlalchemy import text
-from support.engines import open_engine
-from support.run_helpers import NO_PROGRESS, settings_of
+from support.account_nights import ACCEPTED, AccountNights
 from support.sync_account import charges
 
-from etl.services.rejected import acknowledge_rejected, list_rejected
-from etl.services.run import RunRequest
-from etl.services.sync import run_sync
-
-FIFTH = date(2026, 3, 5)
 OTHERS = [record for number in (3, 4, 6, 7) for record in charges(date(2026, 3, number), 6)]
-ONE, TWO = charges(FIFTH, 2)
+ONE, TWO = charges(ACCEPTED, 2)
 UNREADABLE = {"price": "0.2 USD"}
 
 
-class Nights:
-    def __init__(self, url, vendor):
-        self.vendor = vendor
-        self.settings = settings_of(url, vendor, date(2026, 3, 3))
-        self.engine = open_engine(url)
-        self.now = datetime(2026, 3, 8, 6, 30, tzinfo=UTC)
-
+class Nights(AccountNights):
     def list(self, *records):
         self.vendor.dataset.replace([*OTHERS, *records])
-
-    def run(self, command="sync", **options):
-        self.now += timedelta(minutes=1)
-        span = (FIFTH, FIFTH) if command == "accept" else (None, None)
-        return run_sync(
-            self.settings, RunRequest(command, *span, **options), NO_PROGRESS, redact=str, clock=lambda: self.now
-        )
 
     def rows(self):
         query = "SELECT price, repeats FROM billing WHERE day = '2026-03-05' ORDER BY price"
         with self.engine.connect() as connection:
             return connection.execute(text(query)).all()
-
-    def acknowledge(self):
-        ids = [record.id for record in list_rejected([self.settings], with_others=False).records]
-        if ids:
-            acknowledge_rejected([self.settings], ids, with_others=False)
-        return len(ids)
 
 
 @pytest.fixture
@@ -59,7 +34,7 @@ def test_a_new_day_without_a_readable_record_is_open_until_it_is_accepted(nights
     for _ in range(2):
         report = nights.run()
         assert (report.exit_code, report.watermark) == (69, date(2026, 3, 4))
-    report = nights.run("accept", even_if_not_suspect=True)
+    report = nights.accept()
     assert (report.exit_code, len(report.counts.rejected), nights.rows()) == (65, 1, [])
     for code in (65, 0, 0):
         report = nights.run()
@@ -74,7 +49,7 @@ def test_the_row_of_a_stored_day_is_kept_and_the_day_is_no_longer_suspect(nights
     assert nights.run().exit_code == 0
     stored = nights.rows()
     nights.list(ONE | UNREADABLE)
-    assert nights.run().counts.suspect_days == [FIFTH]
+    assert nights.run().counts.suspect_days == [ACCEPTED]
     assert nights.run("accept").exit_code == 65
     for code in (65, 0):
         report = nights.run()
@@ -85,10 +60,10 @@ def test_the_row_of_a_stored_day_is_kept_and_the_day_is_no_longer_suspect(nights
 def test_another_unreadable_record_or_a_missing_one_makes_the_day_suspect_again(nights):
     nights.list(ONE | UNREADABLE)
     nights.run()
-    nights.run("accept", even_if_not_suspect=True)
+    nights.accept()
     nights.acknowledge()
     nights.list(ONE | UNREADABLE, TWO | UNREADABLE)
-    assert nights.run().counts.suspect_days == [FIFTH]
+    assert nights.run().counts.suspect_days == [ACCEPTED]
 
 
 def test_a_quarantined_record_does_not_hide_that_the_others_are_gone(nights):
@@ -97,12 +72,12 @@ def test_a_quarantined_record_does_not_hide_that_the_others_are_gone(nights):
     nights.acknowledge()
     assert nights.run().exit_code == 0
     nights.list(TWO | UNREADABLE)
-    assert nights.run().counts.suspect_days == [FIFTH]
+    assert nights.run().counts.suspect_days == [ACCEPTED]
 
 
 def test_a_day_that_the_export_may_have_is_not_accepted(nights):
     nights.list(ONE | UNREADABLE)
     nights.vendor.faults.add("status", action="get_billing_csv", status=503, times=None)
     nights.run()
-    report = nights.run("accept", even_if_not_suspect=True)
+    report = nights.accept()
     assert (report.exit_code, report.counts.rejected) == (69, set())
