@@ -384,7 +384,7 @@ def _records(file: BinaryIO, csv_format: _CsvFormat) -> Generator[RawRecord, Non
         with closing(_rows(file, csv_format)) as rows:
             is_total = is_sum_of_others(held_back[price], (row[price] for row in rows))
         if is_total:
-            log.info("the last line of the export is the sum of its prices, which is no record")
+            log.info("the last line of the export is skipped: it is the sum of its prices")
         else:
             yield RawRecord(*pick(held_back))
     if total_lines:
